@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libheir: tables in shared memory that outlive the process that owns them.
+ *
+ * A keeper (heird, or heir/keeper.h inside your own program) creates named shared-memory tables. A worker
+ * claims one, owns it, and reads and writes it at memory speed. When the worker dies, in whatever way, the
+ * table is exactly at its last commit and falls to its heir: by default the keeper, which hands it to the
+ * next worker that claims it. This is what Erlang's ETS calls heir and give_away, for C and processes.
+ *
+ *     struct heir *me; struct heir_table *t; int64_t n;
+ *     heir_open(NULL, &me);
+ *     heir_claim(me, "counter", &(struct heir_table_options){0}, -1, &t);
+ *     heir_add(t, "n", 1, 1, &n);             // goes on where the last owner, dead by now, was committed
+ *
+ * THE MODEL
+ *  - A namespace is a world of tables with one keeper. A client (struct heir) is one *thread's* membership
+ *    in it: it owns tables, gets events, and dies with that thread. A process may have many clients.
+ *  - A table holds objects (key, value): bytes, copied in and out. Keys have 1 to HEIR_KEY_MAX bytes.
+ *  - One client owns a table at a time. A protected table is written by its owner alone and read by all;
+ *    a public one is written by all; a private one is the owner's alone.
+ *  - The epoch of a table grows with every change of owner. A write by a former owner is refused
+ *    (-ESTALE), even when that owner was stopped for hours and never noticed that it had lost the table.
+ *  - Changes are made in transactions: heir_begin ... heir_commit, or one for each single call outside of
+ *    them. A transaction becomes visible as one, and survives as one.
+ *  - Readers take no lock and store nothing. They see the last commit, never half of one.
+ *
+ * GENERAL RULES (exceptions stand at the function)
+ *  - Returns: 0, or a negative errno. heir_strerror() makes a sentence of it that says what to do.
+ *  - Ownership: what you pass in is copied before the call returns; what you get is yours, except handles
+ *    (struct heir_table *), which belong to their client and are valid until heir_close().
+ *  - Options: a NULL pointer or zero fields mean defaults. Set the whole struct to zero first: reserved
+ *    fields must be zero, so that fields can be added within one soname.
+ *  - Threads: any thread of the process may call any function, heir_close() excepted. An open transaction
+ *    belongs to the thread that began it; writes by other threads wait for its end.
+ *  - Fork: in a forked child every call on the parent's handles fails with -ENOTCONN and harms nothing of
+ *    the parent. The child opens its own client. exec, like death, gives the tables back.
+ *  - Killed inside a call: the table is at the state before or after the operation (of a transaction:
+ *    before or after heir_commit), never between. This holds for every function here.
+ *  - Time is CLOCK_MONOTONIC; EINTR is handled; SIGPIPE is never raised; nothing is printed.
+ *  - Signal handlers: no function here may be called from one.
+ *
+ * WHAT GOES WRONG, AND ITS CURE
+ *  - "My table went back while my process lives." The client belonged to a thread that has ended. Open
+ *    clients in a thread that lives as long as the tables are needed.
+ *  - -ENOSPC with max_bytes far away: /dev/shm is full (a default container has 64 MiB: docker run
+ *    --shm-size). Nothing is lost, and nothing was changed by the failed call.
+ *  - The tables vanish at logout: systemd-logind removes a user's shared memory (RemoveIPC=yes). Run the
+ *    keeper as a system service or set RemoveIPC=no.
+ *  - A stopped owner (SIGSTOP, a debugger) is alive and keeps its tables. `heirctl revoke` takes them.
+ *  - Memory protection is between users. Under one uid, descriptors and views guard against mistakes, not
+ *    against malice.
+ *
+ * ERRORS THAT EVERY FUNCTION WITH A HANDLE MAY RETURN
+ *  -EINVAL        an argument is out of the documented range (a NULL handle among them)
+ *  -ENOTCONN      the handle is a parent's (after fork), detached, or destroyed
+ *  -EUCLEAN       the shared memory of the table is damaged; it has been left alone
+ * AND EVERY FUNCTION THAT TALKS TO THE KEEPER
+ *  -ECONNREFUSED  no keeper answers at the socket (not started, or just being restarted); tables already
+ *                 open go on being read and written
+ *  -EPROTONOSUPPORT  the keeper, or a table's layout, is of another version of libheir
+ *  -ENAMETOOLONG  the socket path does not fit in a Unix socket address (107 bytes)
+ *  -EACCES        the permissions of the namespace or of the table do not allow it
+ */
+#ifndef HEIR_H
+#define HEIR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define HEIR_API __attribute__((visibility("default")))
+#else
+#define HEIR_API
+#endif
+
+struct heir;       /* a client */
+struct heir_table; /* a client's handle of a table: one a table and client */
+struct heir_event;
+
+#define HEIR_KEEPER    0u  /* the keeper's id */
+#define HEIR_NOBODY    "-" /* as an heir: destroy the table with its owner */
+#define HEIR_NAME_MAX  63  /* bytes of a table, role or namespace name */
+#define HEIR_DATA_MAX  512 /* bytes of a giver's or heir's data */
+#define HEIR_KEY_MAX   65535u
+#define HEIR_TABLE_MIN (UINT64_C(64) << 10) /* smallest max_bytes */
+#define HEIR_TABLE_MAX (UINT64_C(64) << 30) /* largest max_bytes */
+
+/* ---- Clients ------------------------------------------------------------------------------------------ */
+
+struct heir_open_options {
+    const char *ns;     /* namespace; NULL: $HEIR_NAMESPACE, else "default". A-Z a-z 0-9 _ -, 1 to 63 */
+    const char *socket; /* NULL: $HEIR_SOCKET, else $XDG_RUNTIME_DIR/heir/NS.sock, else /run/heir/NS.sock
+                           (root), else /tmp/heir-UID/NS.sock */
+    const char *name;   /* role name; NULL: the program's name (unsuitable bytes become '_') */
+    int timeout_ms;     /* for a keeper, here and in later control calls; 0: 1000; -1: for ever */
+    int reserved_int;
+    uint64_t reserved[6];
+};
+
+/*
+ * Join a namespace: make the calling thread a client of it.
+ *
+ * The client lives until heir_close() or until this thread ends, in whatever way: then its tables go to
+ * their heirs. A role name (1 to 63 of A-Z a-z 0-9 . _ -, not beginning with a dot) is how others find the
+ * client and name it as an heir; it need not be unique: the client that has borne it longest is meant.
+ *
+ * Returns 0 and *client, to be closed with heir_close(); -EINVAL for a bad name; -ECONNREFUSED when no keeper
+ * answered within timeout_ms; -EACCES when the socket's or its folder's permissions refuse; -ENOMEM; -EMFILE
+ * (a client needs five descriptors); -ENOSPC when /dev/shm has no room for the client's page; -ENOSYS on a kernel
+ * before 5.16. Killed inside: nothing remains.
+ */
+HEIR_API int heir_open(const struct heir_open_options *options, struct heir **client);
+
+/*
+ * Leave: hand this client's tables to the keeper (reason HEIR_RELEASED, not HEIR_INHERITED: a clean stop
+ * and a crash can be told apart), roll an open transaction back, and free the client and all its handles.
+ * A table whose heir is HEIR_NOBODY is destroyed.
+ *
+ * Returns 0; -EPERM when called by another thread than the one that opened it (nothing is done). Without a
+ * keeper it succeeds at once: the next keeper finds what was left. NULL is allowed. In a forked child it
+ * frees the child's copy and harms nothing. Killed inside: the tables go the way of a crash.
+ */
+HEIR_API int heir_close(struct heir *client);
+
+/* This client's id: never 0, never used again in the namespace. 0 for NULL. */
+HEIR_API uint64_t heir_id(const struct heir *client);
+
+/*
+ * A descriptor for poll/epoll, readable when heir_wait() would find something to do. It stays the client's:
+ * do not read or close it. It may be readable for nothing: call heir_wait() with timeout 0 then, which also
+ * does the library's house-keeping (reconnecting to a restarted keeper).
+ */
+HEIR_API int heir_fd(const struct heir *client);
+
+/*
+ * Wait for the next event. timeout_ms: 0 looks, -1 waits for ever.
+ *
+ * Returns 0 and *event; -ETIMEDOUT. Events are HEIR_EVENT_TRANSFER: this client owns a table now (given,
+ * inherited, or claimed: every epoch's event comes exactly once, also to one who called heir_claim() and
+ * has its handle already; creating a table makes none); HEIR_EVENT_LOST: it owns it no longer without
+ * having given it (revoked); HEIR_EVENT_KEEPER_DOWN and _UP: control calls will wait, or work again.
+ * Killed inside: the event is the next owner's, or nobody's; the table is not lost.
+ */
+HEIR_API int heir_wait(struct heir *client, int timeout_ms, struct heir_event *event);
+
+/* The id of the living client that has borne the role name longest. -ENOENT when there is none. */
+HEIR_API int heir_find(struct heir *client, const char *name, uint64_t *id);
+
+enum heir_event_type { HEIR_EVENT_TRANSFER = 1, HEIR_EVENT_LOST, HEIR_EVENT_KEEPER_DOWN, HEIR_EVENT_KEEPER_UP };
+enum heir_reason {
+    HEIR_CLAIMED = 1, /* by heir_claim(), from the keeper */
+    HEIR_GIVEN,       /* by heir_give_away() */
+    HEIR_INHERITED,   /* the owner died */
+    HEIR_RELEASED,    /* by heir_release() or heir_close() */
+    HEIR_REVOKED      /* by an administrator */
+};
+struct heir_event {
+    enum heir_event_type type;
+    enum heir_reason reason;
+    struct heir_table *table; /* TRANSFER: this client owns it now. LOST: the handle, now a reader's */
+    char name[HEIR_NAME_MAX + 1];
+    uint64_t from, epoch; /* previous owner; the epoch that began with this event */
+    uint64_t undone;      /* changes of an unfinished transaction that were rolled back */
+    size_t data_len;
+    unsigned char data[HEIR_DATA_MAX]; /* the giver's, or the heir's when the owner died. A claimant gets
+                                          the data with which the keeper had inherited the table */
+    uint64_t reserved[4];
+};
+
+/* ---- Tables ------------------------------------------------------------------------------------------- */
+
+enum heir_type { HEIR_SET, HEIR_ORDERED_SET, HEIR_BAG, HEIR_DUPLICATE_BAG }; /* all but SET: -ENOTSUP yet */
+enum heir_access { HEIR_PROTECTED, HEIR_PUBLIC, HEIR_PRIVATE };
+
+struct heir_table_options {
+    enum heir_type type;
+    enum heir_access access;
+    uint64_t max_bytes; /* address space; memory is taken as needed. 0: 1 GiB. HEIR_TABLE_MIN to _MAX */
+    const char *heir;   /* a role name; NULL or "": the keeper; HEIR_NOBODY */
+    const void *heir_data;
+    size_t heir_data_len; /* up to HEIR_DATA_MAX */
+    unsigned mode;        /* who may own and write (user bits), read (group, other bits). 0: 0600 */
+    unsigned reserved_unsigned;
+    size_t key_size, value_size; /* 0: any; else every key, value must have this size */
+    uint64_t reserved[6];
+};
+
+/*
+ * Create a table and own it, at epoch 1.
+ *
+ * name: 1 to 63 of A-Z a-z 0-9 . _ -, not beginning with a dot. Returns 0 and *table; -EEXIST; -EINVAL;
+ * -ENOTSUP for a type this version has not; -EMSGSIZE for heir data over HEIR_DATA_MAX; -ENOSPC when
+ * /dev/shm is full (nothing is left behind). Killed inside: the table does not exist, or its heir has it.
+ */
+HEIR_API int heir_create(struct heir *client, const char *name, const struct heir_table_options *options,
+                         struct heir_table **table);
+
+/*
+ * Become the owner: the one call that a worker makes, at its first start and at every restart.
+ *
+ * No such table: it is created, or -ENOENT when options is NULL. Owned by the keeper: it is yours. Owned by
+ * a living client: wait in line; claims of one table queue in order; timeout_ms 0: -EBUSY at once; -1: for
+ * ever; over: -ETIMEDOUT. Already yours: 0. While the keeper is being restarted the call goes on waiting
+ * (its place in line is that of the reconnection). When a table was taken over, heir_wait() has an
+ * event for it (reason HEIR_CLAIMED) that says how many changes of the dead owner were undone.
+ *
+ * Returns also -EPROTOTYPE when the table exists with another type, key_size or value_size than the options
+ * say; -EACCES when its mode gives this uid no right to own; and the errors of heir_create().
+ * A claim that timed out in the very moment in which it was granted shows as an event later.
+ * Killed inside: the claim leaves the line, or the table goes to its heir.
+ */
+HEIR_API int heir_claim(struct heir *client, const char *name, const struct heir_table_options *options, int timeout_ms,
+                        struct heir_table **table);
+
+/*
+ * Open a table to read it (a public one: also to write it). The handle follows the table through every change of owner
+ * and of keeper, until it is destroyed. Returns -ENOENT; -EACCES by the table's mode, or when it is private.
+ */
+HEIR_API int heir_attach(struct heir *client, const char *name, struct heir_table **table);
+
+/* Unmap a table that this client does not own (-EBUSY for the owner: release, give or destroy it).
+ * Threads that are inside a read finish first. Later calls on the handle: -ENOTCONN, until it is attached anew. */
+HEIR_API int heir_detach(struct heir_table *table);
+
+/*
+ * Give the table to the client with this id. The receiver need do nothing: its heir_wait() returns the
+ * event with the handle, and the data. The giver's handle is a reader's from then on.
+ *
+ * Returns 0 when the receiver owns it; -EPERM when the caller does not own it; -EINVAL when `to` is oneself
+ * or HEIR_KEEPER (use heir_release()); -ESRCH when `to` is dead or unknown; -EBUSY inside an open transaction;
+ * -EMSGSIZE for data over HEIR_DATA_MAX; -EACCES when the receiver's uid may not own it. In every error the giver
+ * still owns, but -ECONNREFUSED: the keeper died while it was asked, and heir_info() tells the owner.
+ * Killed inside: the giver's heir or the receiver has it, whole, and its event is not lost.
+ */
+HEIR_API int heir_give_away(struct heir_table *table, uint64_t to, const void *data, size_t data_len);
+
+/* Hand the table back to the keeper, from which the first in the line of claims gets it. Errors as heir_give_away(). */
+HEIR_API int heir_release(struct heir_table *table);
+
+/* Remove the table. Owner only (-EPERM). Other processes' handles keep their mapping: reads go on returning the last
+ * state until they are detached; claims waiting in line create it anew, or return -ENOENT. -EBUSY inside an open
+ * transaction. */
+HEIR_API int heir_destroy(struct heir_table *table);
+
+/* Set who gets the table when its owner dies (a role name, NULL or "" for the keeper, HEIR_NOBODY) and what
+ * data the event will carry. Owner only (-EPERM). The setting stays with the table when the owner changes. */
+HEIR_API int heir_set_heir(struct heir_table *table, const char *heir, const void *data, size_t data_len);
+
+/* Give the table another name. Owner only (-EPERM); -EEXIST. Handles stay valid. */
+HEIR_API int heir_rename(struct heir_table *table, const char *name);
+
+struct heir_info {
+    char name[HEIR_NAME_MAX + 1], heir[HEIR_NAME_MAX + 1]; /* heir: "" is the keeper */
+    enum heir_type type;
+    enum heir_access access;
+    uint64_t owner, epoch, objects;
+    uint64_t bytes_used; /* memory in use: index, objects, recent history, house-keeping */
+    uint64_t max_bytes;
+    uint64_t committed;   /* number of the last committed transaction */
+    uint64_t horizon;     /* the oldest one whose view can still be read */
+    uint64_t id;          /* the table's own number, never used again */
+    uint64_t bytes_taken; /* memory taken from the system: bytes_used and what is kept for reuse */
+    uint64_t waiting;     /* claims in line, as last noted by the keeper */
+    uint64_t since_ns;    /* begin of the owner's reign, CLOCK_REALTIME */
+    uint64_t key_size, value_size;
+    uint32_t uid, gid, mode, reserved_int;
+    uint64_t reserved[8];
+};
+
+/* What is known of the table, as of now; for any handle. */
+HEIR_API int heir_info(struct heir_table *table, struct heir_info *info);
+
+/* ---- Objects ------------------------------------------------------------------------------------------
+ *
+ * Writes return, besides their own errors: -EPERM when this client never owned the table; -ESTALE when it owns
+ * it no longer; -ENOSPC when max_bytes are used or /dev/shm is full (nothing changed; an open transaction stays
+ * open and can be committed without the failed change, or aborted); -EINVAL for a key length of 0 or over HEIR_KEY_MAX,
+ * or one that differs from the table's key_size or value_size; -EFBIG for a value of 4 GiB or more. Reads return
+ * -EACCES on a private table that this client does not own. Keys and values are any bytes; equal means equal length and
+ * bytes.
+ */
+
+/* Insert or replace. */
+HEIR_API int heir_put(struct heir_table *table, const void *key, size_t key_len, const void *value, size_t value_len);
+
+/* Insert only: -EEXIST when the key is there. */
+HEIR_API int heir_put_new(struct heir_table *table, const void *key, size_t key_len, const void *value,
+                          size_t value_len);
+
+/*
+ * Copy the value out. *value_len: the room in, the length out. -ENOENT; -ENOBUFS with the length when the
+ * room is short (nothing is copied). value may be NULL when the room is 0; value_len may be NULL: no value is copied.
+ */
+HEIR_API int heir_get(struct heir_table *table, const void *key, size_t key_len, void *value, size_t *value_len);
+
+/* Is the key there: 0, or -ENOENT. */
+HEIR_API int heir_has(struct heir_table *table, const void *key, size_t key_len);
+
+/* Delete. -ENOENT. */
+HEIR_API int heir_del(struct heir_table *table, const void *key, size_t key_len);
+
+/* Copy the value out as heir_get() and delete the object, as one. -ENOENT; -ENOBUFS: nothing is deleted. */
+HEIR_API int heir_take(struct heir_table *table, const void *key, size_t key_len, void *value, size_t *value_len);
+
+/* Add to an 8-byte native integer; an absent one counts as 0. *result (may be NULL): the sum. A value of
+ * another size: -EINVAL; overflow: -ERANGE; both leave it unchanged. */
+HEIR_API int heir_add(struct heir_table *table, const void *key, size_t key_len, int64_t delta, int64_t *result);
+
+/* Delete all objects, as one change, in constant time; their memory comes back in slices with the writes that follow.
+ */
+HEIR_API int heir_clear(struct heir_table *table);
+
+/* ---- Transactions -------------------------------------------------------------------------------------
+ *
+ * One open transaction a table. Its thread alone sees its changes, and may end it. Other writers wait. The
+ * owner cannot change while it is open.
+ */
+
+/* Begin. -EALREADY when this thread has one open on the table; -EPERM, -ESTALE as for a write. */
+HEIR_API int heir_begin(struct heir_table *table);
+
+/* Make all changes since heir_begin() visible, and permanent, by one store. -EPERM when another thread began it;
+ * -EINVAL when none is open. Killed inside: all of them or none. */
+HEIR_API int heir_commit(struct heir_table *table);
+
+/* Undo all changes since heir_begin(). Errors as heir_commit(). */
+HEIR_API int heir_abort(struct heir_table *table);
+
+/* ---- Walks -------------------------------------------------------------------------------------------- */
+
+/* Called for an object. The pointers are valid during the call only. Non-zero stops the walk. */
+typedef int heir_visit(const void *key, size_t key_len, const void *value, size_t value_len, void *arg);
+
+/*
+ * Visit every object of one committed state (inside an open transaction, its own thread: of that transaction's), each
+ * once, in no order. visit may read and write the table: the walk still shows the state at its beginning (in a
+ * transaction, its own later changes may show or not).
+ *
+ * The state is pinned through the keeper while the walk lasts. Without a keeper the objects are copied first, which may
+ * need as much memory as they have: -ENOMEM; -EAGAIN when the owner writes faster than they can be copied; -ESTALE when
+ * the pin was broken for want of space. Returns 0, or what visit returned.
+ */
+HEIR_API int heir_foreach(struct heir_table *table, heir_visit *visit, void *arg);
+
+/* Ordered sets: from <= key < to in memcmp order, shorter first; NULL: open end. -ENOTSUP in this version. */
+HEIR_API int heir_range(struct heir_table *table, const void *from, size_t from_len, const void *to, size_t to_len,
+                        heir_visit *visit, void *arg);
+
+/* ---- The rest ----------------------------------------------------------------------------------------- */
+
+/* A sentence for an error (negative or positive) of this library that says what to do. Static; never NULL. */
+HEIR_API const char *heir_strerror(int error);
+
+/* "MAJOR.MINOR.PATCH". Static. */
+HEIR_API const char *heir_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The keeper inside your own program: what heird runs, as a thread of the caller.
+ *
+ * It creates the tables of one namespace, decides who owns them, and reclaims them when an owner dies. It may be killed
+ * or stopped at any time: tables and owners stay, and the next keeper of the namespace goes on. One keeper a namespace.
+ */
+#ifndef HEIR_KEEPER_H
+#define HEIR_KEEPER_H
+
+#include <heir.h>
+#include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct heir_keeper;
+
+enum heir_log_level { HEIR_LOG_ERROR, HEIR_LOG_NOTICE, HEIR_LOG_DEBUG };
+
+/* One line without newline. Called by the keeper's threads, one at a time; must not call the keeper. */
+typedef void heir_log(enum heir_log_level level, const char *line, void *arg);
+
+struct heir_keeper_options {
+    const char *ns;       /* as heir_open_options */
+    const char *socket;   /* as heir_open_options */
+    unsigned socket_mode; /* 0: 0600. Who may connect */
+    bool purge;           /* remove the tables and clients of an earlier keeper instead of adopting them */
+    heir_log *log;        /* NULL: silent */
+    void *log_arg;
+    uint64_t reserved[8];
+};
+
+/*
+ * Start a keeper in threads of its own. It is ready, and has adopted what an earlier one left, when this returns.
+ *
+ * Returns 0 and *keeper, to be ended with heir_keeper_stop(); -EBUSY when the namespace has a running keeper, or the
+ * socket belongs to one; -EINVAL for a bad name; -ENAMETOOLONG for the socket path; -EACCES, -ENOSPC, -EMFILE, -ENOSYS
+ * (kernel before 5.16). After fork the child has no keeper; it must not stop the parent's.
+ */
+HEIR_API int heir_keeper_start(const struct heir_keeper_options *options, struct heir_keeper **keeper);
+
+/* Stop it: close the socket and end its threads, leaving tables and clients to the next keeper. NULL is allowed. */
+HEIR_API void heir_keeper_stop(struct heir_keeper *keeper);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests to the keeper.
+ *
+ * Any number of threads may be waiting for replies on one socket: one of them polls it, for all, and hands each reply
+ * to its request by the serial number. When the keeper goes away all of them find out, one connects anew and proves
+ * with the secret of the page who we are, and each sends its request again, marked so that the keeper knows that it may
+ * have been carried out.
+ */
+#include "atomics.h"
+#include "client.h"
+#include "shm.h"
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RETRY_MS  20  /* between two looks for a keeper */
+#define PROBE_MS  100 /* the same, when nobody waits for one but heir_wait() */
+#define CANCEL_MS 1000
+
+uint64_t deadline_after(int timeout_ms) {
+    return timeout_ms < 0 ? FOREVER : clock_mono_ns() + (uint64_t)timeout_ms * 1000000;
+}
+
+int deadline_left_ms(uint64_t deadline) {
+    uint64_t now = clock_mono_ns();
+    if (deadline == FOREVER)
+        return -1;
+    if (deadline <= now)
+        return 0;
+    uint64_t ms = (deadline - now + 999999) / 1000000;
+    return ms > 1000000000 ? 1000000000 : (int)ms;
+}
+
+/* ---- One connection ----------------------------------------------------------------------------------- */
+
+static int connect_once(const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+        return fd;
+    int r = errno == EPERM ? -EACCES : -errno;
+    close(fd);
+    if (r == -ENOENT || r == -EAGAIN || r == -ENOTSOCK || r == -EPROTOTYPE || r == -ENOTDIR)
+        r = -ECONNREFUSED; /* not there, not there any more, or not to be talked to */
+    return r;
+}
+
+int link_open(const char *path, uint64_t deadline) {
+    for (;;) {
+        int fd = connect_once(path);
+        if (fd != -ECONNREFUSED || deadline_left_ms(deadline) == 0)
+            return fd;
+        nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000}, NULL);
+    }
+}
+
+static void sign(struct wire_request *q, uint32_t serial) {
+    q->head.magic = WIRE_MAGIC;
+    q->head.version = WIRE_VERSION;
+    q->head.length = sizeof *q;
+    q->head.serial = serial;
+}
+
+static int check_reply(const struct wire_reply *reply, size_t got) {
+    if (got < sizeof reply->head || reply->head.magic != WIRE_MAGIC || reply->head.version != WIRE_VERSION ||
+        reply->head.type != WIRE_REPLY || got != sizeof *reply || reply->error > 0)
+        return -EPROTONOSUPPORT;
+    return 0;
+}
+
+int link_ask(int socket, struct wire_request *q, int fd, uint64_t deadline, struct wire_reply *reply, int *reply_fd) {
+    struct pollfd p = {.fd = socket, .events = POLLIN};
+    size_t got = 0;
+    int r, came = -1;
+
+    sign(q, 1);
+    if ((r = wire_send(socket, q, sizeof *q, fd)) < 0)
+        return r == -EPIPE || r == -EAGAIN ? -ECONNREFUSED : r;
+    while ((r = wire_receive(socket, reply, sizeof *reply, &got, &came)) == -EAGAIN) {
+        int left = deadline_left_ms(deadline);
+        if (left == 0)
+            return -ECONNREFUSED;
+        poll(&p, 1, left);
+    }
+    if (r == 0 && got == 0)
+        r = -ECONNREFUSED;
+    if (r == -EPROTO)
+        r = -EPROTONOSUPPORT;
+    if (r == 0)
+        r = check_reply(reply, got);
+    if (r == 0)
+        r = reply->error;
+    if (r == 0 && reply_fd != NULL)
+        *reply_fd = came;
+    else if (came >= 0)
+        close(came);
+    return r;
+}
+
+/* ---- A client's connection ---------------------------------------------------------------------------- */
+
+struct pending {
+    uint32_t serial;
+    bool done;
+    int error; /* -EPIPE: the connection was lost */
+    int fd;
+    struct wire_reply reply;
+    struct cds_list_head list;
+};
+
+/* Wake heir_wait() now and then while there is no keeper. */
+static void probe_timer(struct heir *c, bool on) {
+    long ns = on ? PROBE_MS * 1000000L : 0;
+    struct itimerspec when = {{.tv_nsec = ns}, {.tv_nsec = ns}};
+    timerfd_settime(c->timer, 0, &when, NULL);
+}
+
+/* The connection is lost, or broken with an error that every waiting request gets. */
+static void hang_up(struct heir *c, int error) {
+    struct pending *p;
+
+    if (c->socket < 0)
+        return;
+    shutdown(c->socket, SHUT_RDWR); /* a thread may be polling it, and wakes up */
+    epoll_ctl(c->epoll, EPOLL_CTL_DEL, c->socket, NULL);
+    if (c->reading)
+        c->lost_socket = c->socket;
+    else
+        close(c->socket);
+    c->socket = -1;
+    cds_list_for_each_entry(p, &c->calls, list) {
+        if (!p->done) {
+            p->done = true;
+            p->error = error;
+        }
+    }
+    probe_timer(c, true);
+    event_push(c, &(struct heir_event){.type = HEIR_EVENT_KEEPER_DOWN});
+    pthread_cond_broadcast(&c->arrived);
+}
+
+/* Take all replies that have arrived. */
+static void receive(struct heir *c) {
+    while (c->socket >= 0) {
+        struct wire_reply reply;
+        struct pending *p, *found = NULL;
+        size_t got = 0;
+        int fd, r = wire_receive(c->socket, &reply, sizeof reply, &got, &fd);
+
+        if (r == -EAGAIN)
+            return;
+        if (r == 0 && got > 0)
+            r = check_reply(&reply, got);
+        else if (r == 0)
+            r = -EPIPE;
+        if (r < 0) {
+            if (fd >= 0)
+                close(fd);
+            hang_up(c, r == -EPIPE ? -EPIPE : -EPROTONOSUPPORT);
+            return;
+        }
+        cds_list_for_each_entry(p, &c->calls, list) {
+            if (p->serial == reply.head.serial && !p->done)
+                found = p;
+        }
+        if (found == NULL) { /* too late for the one who asked; what the reply tells is in shared memory, too */
+            if (fd >= 0)
+                close(fd);
+            continue;
+        }
+        found->reply = reply;
+        found->error = reply.error;
+        found->fd = fd;
+        found->done = true;
+    }
+}
+
+static void wait_arrival(struct heir *c, uint64_t deadline) {
+    if (deadline == FOREVER) {
+        pthread_cond_wait(&c->arrived, &c->lock);
+        return;
+    }
+    struct timespec t = {.tv_sec = (time_t)(deadline / 1000000000), .tv_nsec = (long)(deadline % 1000000000)};
+    pthread_cond_timedwait(&c->arrived, &c->lock, &t);
+}
+
+/* Until the reply is there. -ETIMEDOUT; else 0 and p->done. */
+static int await(struct heir *c, struct pending *p, uint64_t deadline) {
+    while (!p->done) {
+        int left = deadline_left_ms(deadline);
+        if (left == 0)
+            return -ETIMEDOUT;
+        if (c->reading) {
+            wait_arrival(c, deadline);
+            continue;
+        }
+        struct pollfd poll_one = {.fd = c->socket, .events = POLLIN};
+        c->reading = true;
+        pthread_mutex_unlock(&c->lock);
+        poll(&poll_one, 1, left);
+        pthread_mutex_lock(&c->lock);
+        c->reading = false;
+        if (c->lost_socket >= 0) {
+            close(c->lost_socket);
+            c->lost_socket = -1;
+        }
+        receive(c);
+        pthread_cond_broadcast(&c->arrived);
+    }
+    return 0;
+}
+
+/* Say who we are: for the first time, or again. */
+static int greet(struct heir *c, int socket, uint64_t deadline) {
+    struct wire_request q = {.head.type = WIRE_HELLO, .id = c->id};
+    struct wire_reply reply;
+
+    memcpy(q.secret, c->page->head.uuid, sizeof q.secret);
+    memcpy(q.name, c->role, NAME_ROOM);
+    return link_ask(socket, &q, c->bell, deadline, &reply, NULL);
+}
+
+/* With the lock held, which is let go meanwhile. */
+static int connect_again(struct heir *c, uint64_t deadline) {
+    while (c->connecting) {
+        if (deadline_left_ms(deadline) == 0)
+            return -ECONNREFUSED;
+        wait_arrival(c, deadline);
+    }
+    if (c->socket >= 0)
+        return 0;
+    if (c->orphan)
+        return -ENOTCONN;
+    c->connecting = true;
+    pthread_mutex_unlock(&c->lock);
+    int r, fd;
+    for (;;) {
+        r = fd = link_open(c->socket_path, deadline);
+        if (fd >= 0) {
+            /* a keeper that has just accepted us and dies is one more reason to try again */
+            r = greet(c, fd, deadline_after(c->timeout_ms));
+            if (r == 0)
+                break;
+            close(fd);
+            fd = -1;
+        }
+        if (r != -ECONNREFUSED || deadline_left_ms(deadline) == 0)
+            break;
+    }
+    pthread_mutex_lock(&c->lock);
+    c->connecting = false;
+    if (r == 0) {
+        struct epoll_event event = {.events = EPOLLRDHUP};
+        c->socket = fd;
+        c->rescan = true;
+        epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event);
+        probe_timer(c, false);
+        event_push(c, &(struct heir_event){.type = HEIR_EVENT_KEEPER_UP});
+    } else if (r == -ESRCH) {
+        c->orphan = true;
+        r = -ENOTCONN;
+    }
+    pthread_cond_broadcast(&c->arrived);
+    return r;
+}
+
+/* A claim has timed out: leave the line. The keeper answers the claim itself, with this or with the grant that came
+ * before. */
+static void cancel(struct heir *c, struct pending *p) {
+    struct wire_request q = {.head.type = WIRE_CANCEL, .id = p->serial};
+    sign(&q, ++c->serial);
+    if (c->socket >= 0 && wire_send(c->socket, &q, sizeof q, -1) == 0)
+        await(c, p, deadline_after(CANCEL_MS));
+}
+
+int call(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_reply *reply, int *fd) {
+    struct pending p;
+    int r;
+
+    pthread_mutex_lock(&c->lock);
+    for (;;) {
+        if (c->socket < 0 && (r = connect_again(c, deadline)) < 0)
+            break;
+        p = (struct pending){.serial = ++c->serial, .fd = -1};
+        sign(q, p.serial);
+        cds_list_add_tail(&p.list, &c->calls);
+        r = wire_send(c->socket, q, sizeof *q, -1);
+        if (r == -EPIPE)
+            hang_up(c, -EPIPE);
+        if (r == 0)
+            r = await(c, &p, deadline);
+        if (r == -ETIMEDOUT && q->head.type == WIRE_CLAIM) {
+            cancel(c, &p);
+            r = p.done ? 0 : -ETIMEDOUT;
+        }
+        cds_list_del(&p.list);
+        if (r == 0)
+            r = p.error;
+        if (r == -EAGAIN && deadline_left_ms(deadline) != 0) { /* it has much to read: its socket is full */
+            pthread_mutex_unlock(&c->lock);
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+            pthread_mutex_lock(&c->lock);
+            continue;
+        }
+        if (r != -EPIPE)
+            break;
+        q->flags |= WIRE_AGAIN;
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (r == 0) {
+        *reply = p.reply;
+        if (fd != NULL)
+            *fd = p.fd;
+        else if (p.fd >= 0)
+            close(p.fd);
+    }
+    return r;
+}
+
+void call_service(struct heir *c) {
+    if (c->socket >= 0 && !c->reading)
+        receive(c);
+    if (c->socket < 0 && !c->connecting)
+        connect_again(c, 0);
+}

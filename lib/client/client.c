@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/* Clients: opening and closing a membership. */
+#include "client.h"
+#include "robust.h"
+#include "shm.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define DEFAULT_TIMEOUT_MS 1000
+
+int client_check(const struct heir *c) {
+    if (c == NULL)
+        return -EINVAL;
+    return fork_same(c->generation) ? 0 : -ENOTCONN;
+}
+
+static void close_fd(int *fd) {
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* Everything but what the keeper and the life mutex have to do with. */
+static void client_free(struct heir *c) {
+    struct queued_event *e, *next;
+
+    cds_list_for_each_entry_safe(e, next, &c->events, list) free(e);
+    if (c->page != NULL)
+        munmap(c->page, CLIENT_PAGE_BYTES);
+    close_fd(&c->socket);
+    close_fd(&c->bell);
+    close_fd(&c->epoll);
+    close_fd(&c->timer);
+    pthread_cond_destroy(&c->arrived);
+    pthread_mutex_destroy(&c->lock);
+    free(c->seen);
+    free(c);
+}
+
+static int make_descriptors(struct heir *c) {
+    struct epoll_event event = {.events = EPOLLIN};
+
+    c->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    c->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    c->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (c->bell < 0 || c->timer < 0 || c->epoll < 0 || epoll_ctl(c->epoll, EPOLL_CTL_ADD, c->bell, &event) < 0 ||
+        epoll_ctl(c->epoll, EPOLL_CTL_ADD, c->timer, &event) < 0)
+        return -errno;
+    return 0;
+}
+
+static int map_page(struct heir *c, int fd, uint64_t id) {
+    struct stat st;
+    c->page =
+        fstat(fd, &st) == 0 && st.st_size == (off_t)CLIENT_PAGE_BYTES ? shm_map(fd, CLIENT_PAGE_BYTES, true) : NULL;
+    if (c->page == NULL)
+        return -ENOMEM;
+    int r = head_check(&c->page->head, CLIENT_MAGIC, CLIENT_PAGE_BYTES, CLIENT_PAGE_BYTES);
+    if (r < 0)
+        return r == -EAGAIN ? -EUCLEAN : r;
+    c->id = id;
+    return c->page->head.id == id ? 0 : -EUCLEAN;
+}
+
+/* Become a client over this connection. Killed before READY is handled: the keeper removes the page with the
+ * connection. */
+static int join(struct heir *c, int socket, uint64_t deadline) {
+    struct wire_request q = {.head.type = WIRE_HELLO, .tid = (int32_t)syscall(SYS_gettid)};
+    struct wire_reply reply;
+    int fd = -1, r;
+
+    memcpy(q.name, c->role, NAME_ROOM);
+    if ((r = link_ask(socket, &q, c->bell, deadline, &reply, &fd)) < 0)
+        return r;
+    r = fd >= 0 ? map_page(c, fd, reply.id) : -EPROTONOSUPPORT;
+    if (fd >= 0)
+        close(fd);
+    if (r < 0)
+        return r;
+    if ((r = robust_try(&c->page->life.mutex)) < 0)
+        return r == -EBUSY ? -EUCLEAN : r;
+    q = (struct wire_request){.head.type = WIRE_READY};
+    r = link_ask(socket, &q, -1, deadline, &reply, NULL);
+    if (r < 0)
+        robust_unlock(&c->page->life.mutex);
+    return r;
+}
+
+static int open_client(struct heir *c, const struct heir_open_options *o) {
+    int r;
+
+    if (o->timeout_ms < -1)
+        return -EINVAL;
+    if ((r = name_space(o->ns, c->ns)) < 0 || (r = name_socket(o->socket, c->ns, c->socket_path, NULL)) < 0 ||
+        (r = name_role(o->name, c->role)) < 0 || (r = fork_generation(&c->generation)) < 0)
+        return r;
+    c->timeout_ms = o->timeout_ms != 0 ? o->timeout_ms : DEFAULT_TIMEOUT_MS;
+    c->tables = cds_lfht_new_flavor(16, 16, 0, CDS_LFHT_AUTO_RESIZE, &urcu_bp_flavor, NULL);
+    if (c->tables == NULL)
+        return -ENOMEM;
+    if ((r = make_descriptors(c)) < 0)
+        return r;
+    uint64_t deadline = deadline_after(c->timeout_ms);
+    do { /* again when a keeper dies in the middle of it */
+        int fd = link_open(c->socket_path, deadline);
+        if (fd < 0)
+            return fd;
+        r = join(c, fd, deadline);
+        if (r == 0) {
+            struct epoll_event event = {.events = EPOLLRDHUP};
+            c->socket = fd;
+            epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event);
+            return 0;
+        }
+        close(fd);
+        if (c->page != NULL)
+            munmap(c->page, CLIENT_PAGE_BYTES);
+        c->page = NULL;
+    } while (r == -ECONNREFUSED && deadline_left_ms(deadline) != 0);
+    return r;
+}
+
+int heir_open(const struct heir_open_options *options, struct heir **client) {
+    static const struct heir_open_options none;
+    pthread_condattr_t attr;
+
+    if (client == NULL)
+        return -EINVAL;
+    *client = NULL;
+    struct heir *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return -ENOMEM;
+    c->thread = pthread_self();
+    c->socket = c->lost_socket = c->bell = c->epoll = c->timer = -1;
+    CDS_INIT_LIST_HEAD(&c->calls);
+    CDS_INIT_LIST_HEAD(&c->events);
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->arrived, &attr);
+    pthread_condattr_destroy(&attr);
+    int r = open_client(c, options != NULL ? options : &none);
+    if (r < 0) {
+        if (c->tables != NULL)
+            cds_lfht_destroy(c->tables, NULL);
+        client_free(c);
+        return r;
+    }
+    *client = c;
+    return 0;
+}
+
+static void abort_own(struct heir *c) {
+    struct cds_lfht_iter iter;
+    struct cds_lfht_node *node;
+
+    urcu_bp_read_lock();
+    cds_lfht_for_each(c->tables, &iter, node) table_abort(caa_container_of(node, struct heir_table, by_id));
+    urcu_bp_read_unlock();
+}
+
+/* Threads that are inside a read have left before anything is unmapped. */
+static void free_tables(struct heir *c) {
+    struct cds_lfht_iter iter;
+    struct cds_lfht_node *node;
+    struct cds_list_head all;
+    struct heir_table *t, *next;
+
+    CDS_INIT_LIST_HEAD(&all);
+    urcu_bp_read_lock();
+    cds_lfht_for_each(c->tables, &iter, node) {
+        t = caa_container_of(node, struct heir_table, by_id);
+        cds_lfht_del(c->tables, node);
+        cds_list_add(&t->closing, &all);
+    }
+    urcu_bp_read_unlock();
+    cds_lfht_destroy(c->tables, NULL);
+    urcu_bp_synchronize_rcu();
+    cds_list_for_each_entry_safe(t, next, &all, closing) table_free(t);
+    urcu_bp_barrier();
+}
+
+int heir_close(struct heir *c) {
+    if (c == NULL)
+        return 0;
+    if (!fork_same(c->generation)) { /* a child's copy: the mappings are not here, and the locks may be anyhow */
+        c->page = NULL;
+        client_free(c);
+        return 0;
+    }
+    if (!pthread_equal(c->thread, pthread_self()))
+        return -EPERM;
+    abort_own(c);
+    set(&c->page->closing, 1);
+    if (c->socket >= 0) {
+        struct wire_request q = {.head.type = WIRE_CLOSE};
+        struct wire_reply reply;
+        call(c, &q, deadline_after(c->timeout_ms), &reply, NULL); /* no answer: the life mutex tells the next keeper */
+    }
+    robust_unlock(&c->page->life.mutex);
+    free_tables(c);
+    client_free(c);
+    return 0;
+}
+
+uint64_t heir_id(const struct heir *c) {
+    return c != NULL ? c->id : 0;
+}
+
+int heir_fd(const struct heir *c) {
+    int r = client_check(c);
+    return r < 0 ? r : c->epoll;
+}
+
+int heir_find(struct heir *c, const char *name, uint64_t *id) {
+    struct wire_request q = {.head.type = WIRE_FIND};
+    struct wire_reply reply;
+    int r = client_check(c);
+
+    if (r < 0)
+        return r;
+    if (id == NULL || !name_valid(name))
+        return -EINVAL;
+    strcpy(q.name, name);
+    if ((r = call(c, &q, deadline_after(c->timeout_ms), &reply, NULL)) < 0)
+        return r;
+    *id = reply.id;
+    return 0;
+}

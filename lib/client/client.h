@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A client's side: its membership and its handles.
+ *
+ *   client.c   opening and closing          object.c   operations on objects, transactions, walks
+ *   call.c     requests to the keeper       event.c    what heir_wait() tells
+ *   table.c    handles, and their owners    inspect.c, admin.c, error.c, fork.c
+ *
+ * Locks, in this order: heir.lock; then a table's writer mutex. heir.lock is never held while waiting for the keeper.
+ * Operations on objects take no lock of the process: the mapping is found by RCU, so that a thread may detach a
+ * handle, or a transfer change its mapping, while others read through it.
+ */
+#ifndef HEIR_CLIENT_H
+#define HEIR_CLIENT_H
+
+#include "fork.h"
+#include "name.h"
+#include "owner.h"
+#include "store.h"
+#include "wire.h"
+#include <heir.h>
+#include <pthread.h>
+#include <urcu/list.h>
+#include <urcu/rculfhash.h>
+#include <urcu/urcu-bp.h>
+
+/* How a table is mapped. Replaced as a whole. */
+struct mapping {
+    struct store reader; /* the read-only view: all pointers that leave the library come from here */
+    struct store writer; /* base NULL: this client may not write. Its state belongs to the holder of the writer mutex */
+    struct rcu_head rcu;
+};
+
+struct heir_table {
+    struct heir *client; /* NULL: heir_inspect_open() */
+    uint64_t id;
+    uint64_t generation;              /* of the process; see fork.h */
+    struct mapping *mapping;          /* RCU; NULL: detached, or destroyed */
+    _Atomic uint64_t epoch;           /* in which this client knows that it owns the table; 0: never owned */
+    _Atomic(const void *) txn_thread; /* mark of the thread with the open transaction */
+    _Atomic uint32_t users;           /* threads in walks, or waiting to write: the handle stays mapped */
+    bool told;                        /* the event of `epoch` is out. heir.lock */
+    bool lost;                        /* owned once, and known to be over. heir.lock */
+    struct cds_lfht_node by_id;
+    struct cds_list_head closing;
+};
+
+struct queued_event {
+    struct heir_event event;
+    struct cds_list_head list;
+};
+
+struct heir {
+    char ns[NAME_ROOM], socket_path[SOCKET_ROOM], role[NAME_ROOM];
+    int timeout_ms;
+    uint64_t generation;
+    pthread_t thread; /* the one whose end is this client's */
+    uint64_t id;
+    struct client_page *page;
+
+    pthread_mutex_t lock; /* of all that follows */
+    pthread_cond_t arrived;
+    int socket;      /* -1: no keeper */
+    int lost_socket; /* to be closed by the thread that polls it; -1: none */
+    int bell, epoll, timer;
+    bool reading;    /* a thread polls the socket, for all */
+    bool connecting; /* a thread is at it */
+    bool orphan;     /* the keeper does not know us */
+    uint32_t serial;
+    struct cds_list_head calls;
+    struct cds_list_head events;
+    bool rescan;
+    struct owned *seen; /* owned set as of the last look */
+    uint64_t seen_room;
+    struct cds_lfht *tables;
+};
+
+#define FOREVER UINT64_MAX
+
+uint64_t deadline_after(int timeout_ms); /* -1: FOREVER */
+int deadline_left_ms(uint64_t deadline); /* for poll(): -1 for ever, 0 over */
+
+/* ---- call.c */
+
+/* Without a client: connect, and one request with its reply. -ECONNREFUSED, -EACCES, -EPROTONOSUPPORT, ... */
+int link_open(const char *path, uint64_t deadline);
+int link_ask(int socket, struct wire_request *q, int fd, uint64_t deadline, struct wire_reply *reply, int *reply_fd);
+
+/* Ask the keeper, waiting for one if there is none. *fd (may be NULL): a descriptor that came with the reply. Returns
+ * the reply's error, or -ECONNREFUSED when the deadline passed without a keeper, -ETIMEDOUT without an answer. The lock
+ * is not held. */
+int call(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_reply *reply, int *fd);
+
+/* With the lock held: look whether the connection is alive; come back to a keeper if that is possible at once. */
+void call_service(struct heir *c);
+
+/* ---- table.c */
+struct heir_table *table_find(struct heir *c, uint64_t id);
+/* The handle of a table, mapped from fd, which is consumed. With the lock held. */
+int table_open(struct heir *c, const struct wire_reply *reply, int fd, struct heir_table **table);
+int table_unmap(struct heir_table *t);  /* after a grace period; -EBUSY: it is in use */
+void table_free(struct heir_table *t);  /* nobody uses it any more */
+void table_abort(struct heir_table *t); /* what this thread has open */
+/* Map a table and check its header: -EUCLEAN, -EPROTONOSUPPORT, -ENOMEM. old (may be NULL): its read-only view is used
+ * again. */
+int mapping_new(int fd, bool writable, const struct mapping *old, struct mapping **mapping);
+void mapping_free(struct mapping *m);
+/* The thread that calls, as a mark. */
+const void *this_thread(void);
+/* What a table's first page tells. */
+void page_info(const struct store *s, struct heir_info *info);
+
+/* ---- event.c, with the lock held */
+void event_push(struct heir *c, const struct heir_event *event);
+void event_scan(struct heir *c, bool fetch_missing); /* which lets the lock go */
+
+/* 0, or -EINVAL, -ENOTCONN. */
+int client_check(const struct heir *c);
+
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Events: what heir_wait() tells.
+ *
+ * No message brings them. The keeper (or a giver) changes the owner word and rings; a client that wakes looks through
+ * its owned set, and each table that names it with an epoch that it has not told of yet is an event. So none can be
+ * lost, or come twice.
+ */
+#include "client.h"
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void ring_myself(struct heir *c) {
+    uint64_t one = 1;
+    if (write(c->bell, &one, sizeof one) < 0) {
+        /* full: readable all the same */
+    }
+}
+
+void event_push(struct heir *c, const struct heir_event *event) {
+    struct queued_event *e = malloc(sizeof *e);
+    if (e == NULL) {
+        c->rescan = true; /* a transfer is found again; of the keeper's ups and downs the next one tells */
+        return;
+    }
+    e->event = *event;
+    cds_list_add_tail(&e->list, &c->events);
+    ring_myself(c);
+}
+
+static void describe(const struct heir_table *t, struct heir_event *e) {
+    struct settings settings;
+    settings_read(page_of(&t->mapping->reader), &settings);
+    memcpy(e->name, settings.name, sizeof e->name);
+}
+
+/* Tell of a table that is this client's, if that is news. */
+static void tell_transfer(struct heir *c, struct heir_table *t) {
+    const struct table_page *page = page_of(&t->mapping->reader);
+    uint64_t word = get(&page->owner), epoch = owner_epoch(word);
+    struct transfer record;
+
+    if (owner_id(word) != c->id || (t->epoch == epoch && t->told))
+        return;
+    if (!transfer_read(page, epoch, &record) || get(&page->owner) != word)
+        return; /* it has gone on meanwhile: there is another ring for that */
+    struct heir_event e = {.type = HEIR_EVENT_TRANSFER,
+                           .reason = (enum heir_reason)record.reason,
+                           .table = t,
+                           .from = record.from,
+                           .epoch = epoch,
+                           .undone = record.undone,
+                           .data_len = record.data_len};
+    memcpy(e.data, record.data, record.data_len);
+    describe(t, &e);
+    t->told = true;
+    t->lost = false;
+    t->epoch = epoch;
+    event_push(c, &e);
+}
+
+/* Tell of a table that was this client's and is not any more, unless it gave it away itself. */
+static void tell_loss(struct heir *c, uint64_t id) {
+    struct heir_table *t = table_find(c, id);
+    struct transfer record;
+
+    if (t == NULL || t->mapping == NULL || t->lost || t->epoch == 0)
+        return;
+    const struct table_page *page = page_of(&t->mapping->reader);
+    uint64_t word = get(&page->owner);
+    if (word == owner_word(t->epoch, c->id) || get(&page->destroyed) != 0)
+        return;
+    t->lost = true;
+    bool known = transfer_read(page, t->epoch + 1, &record) && record.from == c->id;
+    if (known && record.reason != HEIR_REVOKED)
+        return;
+    struct heir_event e = {
+        .type = HEIR_EVENT_LOST, .reason = HEIR_REVOKED, .table = t, .from = c->id, .epoch = t->epoch + 1};
+    describe(t, &e);
+    event_push(c, &e);
+}
+
+static bool make_room(struct heir *c, uint64_t count) {
+    if (count <= c->seen_room)
+        return true;
+    uint64_t room = count * 2;
+    struct owned *seen = realloc(c->seen, room * sizeof *seen);
+    if (seen == NULL)
+        return false;
+    memset((void *)(seen + c->seen_room), 0, (room - c->seen_room) * sizeof *seen);
+    c->seen = seen;
+    c->seen_room = room;
+    return true;
+}
+
+/* A handle of a table that has come to us without our asking. Asking for it lets the lock go. */
+static struct heir_table *fetch(struct heir *c, uint64_t id) {
+    struct wire_request q = {.head.type = WIRE_OPEN, .table = id};
+    struct wire_reply reply;
+    struct heir_table *t = table_find(c, id);
+    int fd = -1;
+
+    if (t != NULL && t->mapping != NULL && t->mapping->writer.base != NULL)
+        return t;
+    pthread_mutex_unlock(&c->lock);
+    int r = call(c, &q, deadline_after(c->timeout_ms), &reply, &fd);
+    pthread_mutex_lock(&c->lock);
+    if (r == 0)
+        r = table_open(c, &reply, fd, &t);
+    else if (r != -ENOENT && r != -EPERM) /* gone again, or another's by now */
+        c->rescan = true;
+    return r == 0 ? t : NULL;
+}
+
+void event_scan(struct heir *c, bool fetch_missing) {
+    uint64_t count = get(&c->page->owned_count);
+
+    c->rescan = false;
+    if (count > get(&c->page->owned_room) || count > CLIENT_OWNED_MAX || !make_room(c, count))
+        return;
+    for (uint64_t i = 0; i < count; i++) {
+        const struct owned *entry = &c->page->owned[i];
+        uint64_t id = get(&entry->table), epoch = get(&entry->epoch);
+        struct owned *seen = &c->seen[i];
+        if (peek(&seen->table) == id && peek(&seen->epoch) == epoch)
+            continue;
+        uint64_t before = peek(&seen->table);
+        if (before != 0 && before != id)
+            tell_loss(c, before);
+        if (id != 0) {
+            struct heir_table *t = fetch_missing ? fetch(c, id) : table_find(c, id);
+            seen = &c->seen[i]; /* the lock was let go: another thread may have made room */
+            if ((t == NULL || t->mapping == NULL) && (c->rescan || !fetch_missing)) {
+                c->rescan = true;
+                continue;
+            }
+            if (t != NULL && t->mapping != NULL) {
+                if (t->epoch != 0 && t->epoch < epoch)
+                    tell_loss(c, id); /* lost and won again since we looked */
+                tell_transfer(c, t);
+            }
+        }
+        set(&seen->epoch, epoch);
+        set(&seen->table, id);
+    }
+}
+
+/* Clear what made heir_fd() readable; true: look at the owned set. */
+static bool drain(struct heir *c) {
+    uint64_t n;
+    bool rung = read(c->bell, &n, sizeof n) == (ssize_t)sizeof n;
+    if (read(c->timer, &n, sizeof n) < 0) {
+        /* not expired */
+    }
+    return rung || c->rescan;
+}
+
+int heir_wait(struct heir *c, int timeout_ms, struct heir_event *event) {
+    uint64_t deadline = deadline_after(timeout_ms);
+    int r = client_check(c);
+
+    if (r < 0)
+        return r;
+    if (event == NULL || timeout_ms < -1)
+        return -EINVAL;
+    pthread_mutex_lock(&c->lock);
+    for (;;) {
+        call_service(c);
+        if (drain(c))
+            event_scan(c, true);
+        if (!cds_list_empty(&c->events)) {
+            struct queued_event *e = cds_list_entry(c->events.next, struct queued_event, list);
+            cds_list_del(&e->list);
+            *event = e->event;
+            free(e);
+            if (!cds_list_empty(&c->events))
+                ring_myself(c); /* for heir_fd(), and for other threads */
+            r = 0;
+            break;
+        }
+        int left = deadline_left_ms(deadline);
+        if (left == 0) {
+            r = -ETIMEDOUT;
+            break;
+        }
+        struct pollfd p = {.fd = c->epoll, .events = POLLIN};
+        pthread_mutex_unlock(&c->lock);
+        poll(&p, 1, left);
+        pthread_mutex_lock(&c->lock);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return r;
+}

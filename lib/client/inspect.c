@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/* Looking into a namespace straight from shared memory; see heir/inspect.h. Nothing is trusted, nothing is changed. */
+#include "client.h"
+#include "robust.h"
+#include "shm.h"
+#include <dirent.h>
+#include <errno.h>
+#include <heir/inspect.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The names of all objects of a kind, without their prefix. */
+static int list_names(const char *ns, char kind, char ***names, size_t *count) {
+    char prefix[SHM_NAME_ROOM];
+    struct dirent *entry;
+    DIR *folder = opendir(SHM_FOLDER);
+
+    *names = NULL;
+    *count = 0;
+    if (folder == NULL)
+        return -errno;
+    shm_name(prefix, ns, kind, NULL);
+    size_t len = strlen(prefix + 1);
+    while ((entry = readdir(folder)) != NULL) {
+        if (strncmp(entry->d_name, prefix + 1, len) != 0)
+            continue;
+        char **more = realloc(*names, (*count + 1) * sizeof *more);
+        char *name = strdup(entry->d_name + len);
+        if (more != NULL)
+            *names = more;
+        if (more == NULL || name == NULL) {
+            free(name);
+            closedir(folder);
+            return -ENOMEM;
+        }
+        (*names)[(*count)++] = name;
+    }
+    closedir(folder);
+    return 0;
+}
+
+static void free_names(char **names, size_t count) {
+    while (count > 0)
+        free(names[--count]);
+    free(names);
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int by_number(const void *a, const void *b) {
+    unsigned long long x = strtoull(*(char *const *)a, NULL, 10), y = strtoull(*(char *const *)b, NULL, 10);
+    return (x > y) - (x < y);
+}
+
+int heir_inspect_open(const char *ns_option, const char *name, struct heir_table **table) {
+    char ns[NAME_ROOM], object[SHM_NAME_ROOM];
+    struct mapping *m;
+    uint64_t generation;
+    int r;
+
+    if (table == NULL || !name_valid(name))
+        return -EINVAL;
+    *table = NULL;
+    if ((r = name_space(ns_option, ns)) < 0 || (r = fork_generation(&generation)) < 0)
+        return r;
+    shm_name(object, ns, 't', name);
+    int fd = shm_open_object(object, false);
+    if (fd < 0)
+        return fd;
+    r = mapping_new(fd, false, NULL, &m);
+    close(fd);
+    if (r < 0)
+        return r;
+    struct heir_table *t = calloc(1, sizeof *t);
+    if (t == NULL) {
+        mapping_free(m);
+        return -ENOMEM;
+    }
+    t->id = page_of(&m->reader)->head.id;
+    t->generation = generation;
+    t->mapping = m;
+    *table = t;
+    return 0;
+}
+
+void heir_inspect_close(struct heir_table *t) {
+    if (t == NULL || t->client != NULL)
+        return;
+    if (fork_same(t->generation))
+        mapping_free(t->mapping);
+    free(t);
+}
+
+int heir_inspect_tables(const char *ns_option, heir_inspect_table *visit, void *arg) {
+    char ns[NAME_ROOM];
+    char **names;
+    size_t count;
+    int r = visit == NULL ? -EINVAL : name_space(ns_option, ns);
+
+    if (r < 0)
+        return r;
+    r = list_names(ns, 't', &names, &count);
+    if (r == 0 && count > 1)
+        qsort(names, count, sizeof *names, by_name);
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        struct heir_info info = {0};
+        struct heir_table *t;
+        int error = name_valid(names[i]) ? heir_inspect_open(ns, names[i], &t) : -EUCLEAN;
+        if (error == -ENOENT)
+            continue; /* gone since we listed it */
+        if (error == 0) {
+            heir_info(t, &info);
+            heir_inspect_close(t);
+        }
+        snprintf(info.name, sizeof info.name, "%.63s", names[i]);
+        r = visit(&info, error, arg);
+    }
+    free_names(names, count);
+    return r;
+}
+
+/* The process's state as ps shows it; X when it is gone. */
+static char process_state(int32_t pid) {
+    char path[64], text[512], state = '?';
+
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *f = fopen(path, "re");
+    if (f == NULL)
+        return 'X';
+    size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    text[n] = '\0';
+    char *p = strrchr(text, ')');
+    if (p != NULL && sscanf(p + 1, " %c", &state) == 1)
+        state = state == 'Z' || state == 'T' ? state : state == 't' ? 'T' : state == 'X' ? 'X' : 'R';
+    return state;
+}
+
+static int read_client(const char *ns, const char *id, struct heir_client_info *info) {
+    char object[SHM_NAME_ROOM];
+    struct stat st;
+
+    info->id = strtoull(id, NULL, 10);
+    shm_name(object, ns, 'c', id);
+    int fd = shm_open_object(object, false);
+    if (fd < 0)
+        return fd;
+    bool whole = fstat(fd, &st) == 0 && st.st_size == (off_t)CLIENT_PAGE_BYTES;
+    struct client_page *page = whole ? shm_map(fd, CLIENT_PAGE_BYTES, false) : NULL;
+    close(fd);
+    if (page == NULL)
+        return -EUCLEAN;
+    int r = head_check(&page->head, CLIENT_MAGIC, CLIENT_PAGE_BYTES, CLIENT_PAGE_BYTES);
+    if (r == 0) {
+        memcpy(info->name, page->name, sizeof info->name);
+        info->name[HEIR_NAME_MAX] = '\0';
+        info->pid = page->pid;
+        info->tid = page->tid;
+        info->uid = page->head.uid;
+        info->gid = page->head.gid;
+        info->since_ns = page->head.created_ns;
+        uint64_t entries = get(&page->owned_count), room = get(&page->owned_room);
+        for (uint64_t i = 0; i < entries && i < room && i < CLIENT_OWNED_MAX; i++)
+            info->tables += get(&page->owned[i].table) != 0;
+        for (unsigned i = 0; i < PINS_A_CLIENT; i++)
+            info->pins += get(&page->pins[i].table) != 0;
+        info->state = robust_holder(&page->life.mutex) == 0 ? 'X' : process_state(page->pid);
+    }
+    munmap(page, CLIENT_PAGE_BYTES);
+    return r == -EAGAIN ? -ENOENT : r; /* on its way in, or cut off on it */
+}
+
+int heir_inspect_clients(const char *ns_option, heir_inspect_client *visit, void *arg) {
+    char ns[NAME_ROOM];
+    char **names;
+    size_t count;
+    int r = visit == NULL ? -EINVAL : name_space(ns_option, ns);
+
+    if (r < 0)
+        return r;
+    r = list_names(ns, 'c', &names, &count);
+    if (r == 0 && count > 1)
+        qsort(names, count, sizeof *names, by_number);
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        struct heir_client_info info = {.state = '?'};
+        int error = read_client(ns, names[i], &info);
+        if (error != -ENOENT)
+            r = visit(&info, error, arg);
+    }
+    free_names(names, count);
+    return r;
+}

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Operations on objects, as users call them: who may, under which lock, in which transaction.
+ *
+ * A write locks the table's writer mutex, repairs what a dead writer left, and then looks at the owner word: that is
+ * the fence. A client that was stopped, and whose table was given to another meanwhile, is refused here at its next
+ * write, and cannot be overtaken later, because the owner changes only under that mutex.
+ */
+#include "client.h"
+#include "objects.h"
+#include "read.h"
+#include "walk.h"
+#include <errno.h>
+
+/* ---- Writing ------------------------------------------------------------------------------------------ */
+
+/* May this handle write now? The writer mutex is held. */
+static int fence(const struct heir_table *t, const struct table_page *page) {
+    if (unlikely(get(&page->destroyed) != 0))
+        return -ENOTCONN;
+    uint64_t epoch = atomic_load_explicit(&t->epoch, memory_order_relaxed);
+    if (likely(epoch != 0 && get(&page->owner) == owner_word(epoch, t->client->id)))
+        return 0;
+    if (page->access == HEIR_PUBLIC)
+        return 0;
+    return epoch != 0 ? -ESTALE : -EPERM;
+}
+
+/* Enter a write: 0 with the store to write to, and RCU's read side held until write_end(). */
+static int write_begin(struct heir_table *t, struct store **store, bool *open) {
+    int r;
+
+    if (unlikely(t == NULL))
+        return -EINVAL;
+    if (unlikely(!fork_same(t->generation)))
+        return -ENOTCONN;
+    urcu_bp_read_lock();
+    struct mapping *m = urcu_bp_dereference(t->mapping);
+    if (unlikely(m == NULL || m->writer.base == NULL)) {
+        urcu_bp_read_unlock();
+        return m == NULL ? -ENOTCONN : t->epoch != 0 ? -ESTALE : -EPERM;
+    }
+    *store = &m->writer;
+    *open = atomic_load_explicit(&t->txn_thread, memory_order_relaxed) == this_thread();
+    if (*open)
+        return 0;
+    struct table_page *page = page_of(&m->writer);
+    r = writer_lock(page, true);
+    if (unlikely(r == -EBUSY)) {
+        /* wait outside of RCU: who holds the mutex may be waiting for a grace period */
+        atomic_fetch_add(&t->users, 1);
+        urcu_bp_read_unlock();
+        r = writer_lock(page, false);
+        urcu_bp_read_lock();
+        atomic_fetch_sub(&t->users, 1);
+    }
+    if (unlikely(r == -EOWNERDEAD))
+        r = writer_repair(page, &m->writer);
+    if (likely(r == 0)) {
+        if (likely((r = fence(t, page)) == 0)) {
+            objects_begin(&m->writer);
+            return 0;
+        }
+        writer_unlock(page);
+    }
+    urcu_bp_read_unlock();
+    return r;
+}
+
+/* Leave it with the operation's result, committing if it was a transaction of its own. */
+static int write_end(struct store *s, bool open, int r) {
+    if (!open) {
+        if (likely(r == 0))
+            objects_commit(s);
+        else if (objects_abort(s) < 0)
+            r = -EUCLEAN;
+        writer_unlock(page_of(s));
+    }
+    urcu_bp_read_unlock();
+    return r;
+}
+
+static int check_key(const struct store *s, const void *key, size_t key_len) {
+    const struct table_page *page = page_of(s);
+    if (unlikely(key == NULL || key_len == 0 || key_len > HEIR_KEY_MAX))
+        return -EINVAL;
+    return unlikely(page->key_size != 0 && page->key_size != key_len) ? -EINVAL : 0;
+}
+
+static int check_value(const struct store *s, const void *value, size_t value_len) {
+    const struct table_page *page = page_of(s);
+    if (unlikely(value == NULL && value_len != 0))
+        return -EINVAL;
+    if (unlikely(value_len > UINT32_MAX))
+        return -EFBIG;
+    return unlikely(page->value_size != 0 && page->value_size != value_len) ? -EINVAL : 0;
+}
+
+static int put(struct heir_table *t, const void *key, size_t key_len, const void *value, size_t value_len,
+               bool only_new) {
+    struct store *s;
+    bool open;
+    int r = write_begin(t, &s, &open);
+    if (unlikely(r < 0))
+        return r;
+    if ((r = check_key(s, key, key_len)) == 0 && (r = check_value(s, value, value_len)) == 0)
+        r = objects_put(s, key, key_len, value, value_len, only_new);
+    return write_end(s, open, r);
+}
+
+int heir_put(struct heir_table *t, const void *key, size_t key_len, const void *value, size_t value_len) {
+    return put(t, key, key_len, value, value_len, false);
+}
+
+int heir_put_new(struct heir_table *t, const void *key, size_t key_len, const void *value, size_t value_len) {
+    return put(t, key, key_len, value, value_len, true);
+}
+
+int heir_take(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len) {
+    struct store *s;
+    bool open;
+    int r = write_begin(t, &s, &open);
+    if (r < 0)
+        return r;
+    if ((r = check_key(s, key, key_len)) == 0) {
+        if (value == NULL && value_len != NULL && *value_len != 0)
+            r = -EINVAL;
+        else
+            r = objects_take(s, key, key_len, value, value_len);
+    }
+    return write_end(s, open, r);
+}
+
+int heir_del(struct heir_table *t, const void *key, size_t key_len) {
+    return heir_take(t, key, key_len, NULL, NULL);
+}
+
+int heir_add(struct heir_table *t, const void *key, size_t key_len, int64_t delta, int64_t *result) {
+    struct store *s;
+    bool open;
+    int r = write_begin(t, &s, &open);
+    if (unlikely(r < 0))
+        return r;
+    if ((r = check_key(s, key, key_len)) == 0 && (r = check_value(s, &delta, sizeof delta)) == 0)
+        r = objects_add(s, key, key_len, delta, result);
+    return write_end(s, open, r);
+}
+
+int heir_clear(struct heir_table *t) {
+    struct store *s;
+    bool open;
+    int r = write_begin(t, &s, &open);
+    return r < 0 ? r : write_end(s, open, objects_clear(s));
+}
+
+/* ---- Transactions ------------------------------------------------------------------------------------- */
+
+int heir_begin(struct heir_table *t) {
+    struct store *s;
+    bool open;
+    int r = write_begin(t, &s, &open);
+    if (r < 0)
+        return r;
+    if (open)
+        r = -EALREADY;
+    else
+        atomic_store_explicit(&t->txn_thread, this_thread(), memory_order_relaxed);
+    urcu_bp_read_unlock(); /* an open transaction keeps the handle from being detached */
+    return r;
+}
+
+static int end(struct heir_table *t, bool commit) {
+    int r = 0;
+
+    if (t == NULL)
+        return -EINVAL;
+    if (!fork_same(t->generation))
+        return -ENOTCONN;
+    const void *thread = atomic_load_explicit(&t->txn_thread, memory_order_relaxed);
+    if (thread == NULL)
+        return -EINVAL;
+    if (thread != this_thread())
+        return -EPERM;
+    struct store *s = &t->mapping->writer;
+    if (commit)
+        objects_commit(s);
+    else
+        r = objects_abort(s);
+    atomic_store_explicit(&t->txn_thread, NULL, memory_order_relaxed);
+    writer_unlock(page_of(s));
+    return r;
+}
+
+int heir_commit(struct heir_table *t) {
+    return end(t, true);
+}
+
+int heir_abort(struct heir_table *t) {
+    return end(t, false);
+}
+
+/* ---- Reading ------------------------------------------------------------------------------------------ */
+
+/* Enter a read: 0 with the mapping, and RCU's read side held. *own: this thread has a transaction open. */
+static int read_begin(struct heir_table *t, struct mapping **mapping, bool *own) {
+    int r = 0;
+
+    if (unlikely(t == NULL))
+        return -EINVAL;
+    if (unlikely(!fork_same(t->generation)))
+        return -ENOTCONN;
+    urcu_bp_read_lock();
+    struct mapping *m = urcu_bp_dereference(t->mapping);
+    if (unlikely(m == NULL)) {
+        r = -ENOTCONN;
+    } else {
+        const struct table_page *page = page_of(&m->reader);
+        if (unlikely(page->access == HEIR_PRIVATE && t->client != NULL && owner_id(get(&page->owner)) != t->client->id))
+            r = -EACCES;
+    }
+    if (unlikely(r < 0)) {
+        urcu_bp_read_unlock();
+        return r;
+    }
+    *mapping = m;
+    *own = atomic_load_explicit(&t->txn_thread, memory_order_relaxed) == this_thread();
+    return 0;
+}
+
+static int get_value(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len) {
+    struct mapping *m;
+    bool own;
+    int r = read_begin(t, &m, &own);
+    if (unlikely(r < 0))
+        return r;
+    if (likely((r = check_key(&m->reader, key, key_len)) == 0)) {
+        r = unlikely(own) ? read_own(&m->writer, key, key_len, value, value_len)
+                          : read_get(&m->reader, key, key_len, value, value_len);
+    }
+    urcu_bp_read_unlock();
+    return r;
+}
+
+int heir_get(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len) {
+    if (unlikely(value == NULL && value_len != NULL && *value_len != 0))
+        return -EINVAL;
+    return get_value(t, key, key_len, value, value_len);
+}
+
+int heir_has(struct heir_table *t, const void *key, size_t key_len) {
+    return get_value(t, key, key_len, NULL, NULL);
+}
+
+/* ---- Walks -------------------------------------------------------------------------------------------- */
+
+static int walk_with_pin(struct heir_table *t, struct mapping *m, heir_visit *visit, void *arg) {
+    struct wire_request q = {.head.type = WIRE_PIN, .table = t->id};
+    struct wire_reply reply;
+    uint64_t deadline = deadline_after(t->client->timeout_ms);
+    int r = call(t->client, &q, deadline, &reply, NULL);
+
+    if (r < 0)
+        return r == -EACCES || r == -ENOMEM ? r : walk_copy(&m->reader, visit, arg);
+    r = walk_pinned(&m->reader, reply.value, visit, arg);
+    q = (struct wire_request){.head.type = WIRE_UNPIN, .table = t->id, .id = reply.value};
+    call(t->client, &q, deadline_after(t->client->timeout_ms), &reply,
+         NULL); /* no keeper: the next one asks our page */
+    return r;
+}
+
+int heir_foreach(struct heir_table *t, heir_visit *visit, void *arg) {
+    struct mapping *m;
+    bool own;
+
+    if (visit == NULL)
+        return -EINVAL;
+    int r = read_begin(t, &m, &own);
+    if (r < 0)
+        return r;
+    /* not in RCU's read side: visit may do anything, and the keeper may be a thread of ours that waits for a grace
+     * period */
+    atomic_fetch_add(&t->users, 1);
+    urcu_bp_read_unlock();
+    if (own)
+        r = walk_own(&m->writer, visit, arg);
+    else if (t->client == NULL || t->client->socket < 0)
+        r = walk_copy(&m->reader, visit, arg);
+    else
+        r = walk_with_pin(t, m, visit, arg);
+    atomic_fetch_sub(&t->users, 1);
+    return r;
+}
+
+int heir_range(struct heir_table *t, const void *from, size_t from_len, const void *to, size_t to_len,
+               heir_visit *visit, void *arg) {
+    (void)from, (void)from_len, (void)to, (void)to_len, (void)arg;
+    if (t == NULL || visit == NULL)
+        return -EINVAL;
+    return fork_same(t->generation) ? -ENOTSUP : -ENOTCONN;
+}

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: MIT */
+/* Handles of tables: making them, mapping and unmapping, and the calls that change who owns a table. */
+#include "client.h"
+#include "objects.h"
+#include "robust.h"
+#include "shm.h"
+#include "space.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DEFAULT_BYTES (UINT64_C(1) << 30)
+
+const void *this_thread(void) {
+    static __thread char mark;
+    return &mark;
+}
+
+/* ---- Mappings ----------------------------------------------------------------------------------------- */
+
+static int check_page(const struct table_page *page, uint64_t bytes) {
+    int r = head_check(&page->head, TABLE_MAGIC, bytes, HEIR_TABLE_MIN);
+    if (r < 0)
+        return r == -EAGAIN ? -EUCLEAN : r;
+    if (page->max_bytes != bytes || page->heap_first != space_heap_first(bytes) ||
+        page->heap_first * PAGE_BYTES >= bytes)
+        return -EUCLEAN;
+    return 0;
+}
+
+int mapping_new(int fd, bool writable, const struct mapping *old, struct mapping **mapping) {
+    struct mapping *m = calloc(1, sizeof *m);
+    struct stat st;
+    int r = -ENOMEM;
+
+    if (m == NULL || fstat(fd, &st) < 0)
+        goto failed;
+    uint64_t bytes = (uint64_t)st.st_size;
+    r = -EUCLEAN;
+    if (bytes < HEIR_TABLE_MIN)
+        goto failed;
+    r = -ENOMEM;
+    m->reader.bytes = m->writer.bytes = bytes;
+    m->reader.base = old != NULL ? old->reader.base : shm_map(fd, bytes, false);
+    m->writer.base = writable ? shm_map(fd, bytes, true) : NULL;
+    if (m->reader.base == NULL || (writable && m->writer.base == NULL))
+        goto failed;
+    r = check_page(page_of(&m->reader), bytes);
+    if (r < 0)
+        goto failed;
+    m->reader.heap_first = m->writer.heap_first = page_of(&m->reader)->heap_first;
+    m->reader.seed = m->writer.seed = page_of(&m->reader)->hash_seed;
+    *mapping = m;
+    return 0;
+failed:
+    if (m != NULL) {
+        if (m->writer.base != NULL)
+            munmap(m->writer.base, m->writer.bytes);
+        if (m->reader.base != NULL && old == NULL)
+            munmap(m->reader.base, m->reader.bytes);
+        free(m);
+    }
+    return r;
+}
+
+void mapping_free(struct mapping *m) {
+    if (m == NULL)
+        return;
+    munmap(m->reader.base, m->reader.bytes);
+    if (m->writer.base != NULL)
+        munmap(m->writer.base, m->writer.bytes);
+    free(m);
+}
+
+static void free_later(struct rcu_head *head) {
+    free(caa_container_of(head, struct mapping, rcu));
+}
+
+/* ---- Handles ------------------------------------------------------------------------------------------ */
+
+static int match(struct cds_lfht_node *node, const void *key) {
+    return caa_container_of(node, struct heir_table, by_id)->id == *(const uint64_t *)key;
+}
+
+struct heir_table *table_find(struct heir *c, uint64_t id) {
+    struct cds_lfht_iter iter;
+    urcu_bp_read_lock();
+    cds_lfht_lookup(c->tables, (unsigned long)(id * UINT64_C(0x9e3779b97f4a7c15) >> 16), match, &id, &iter);
+    struct cds_lfht_node *node = cds_lfht_iter_get_node(&iter);
+    urcu_bp_read_unlock();
+    return node != NULL ? caa_container_of(node, struct heir_table, by_id) : NULL; /* freed by heir_close() only */
+}
+
+static struct heir_table *table_new(struct heir *c, uint64_t id) {
+    struct heir_table *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return NULL;
+    t->client = c;
+    t->id = id;
+    t->generation = c->generation;
+    cds_lfht_node_init(&t->by_id);
+    urcu_bp_read_lock();
+    cds_lfht_add(c->tables, (unsigned long)(id * UINT64_C(0x9e3779b97f4a7c15) >> 16), &t->by_id);
+    urcu_bp_read_unlock();
+    return t;
+}
+
+int table_open(struct heir *c, const struct wire_reply *reply, int fd, struct heir_table **table) {
+    struct heir_table *t = table_find(c, reply->id);
+    struct mapping *m, *old;
+    bool writable = reply->value != 0;
+    int r = 0;
+
+    if (fd < 0)
+        return -EPROTONOSUPPORT;
+    if (t == NULL && (t = table_new(c, reply->id)) == NULL) {
+        close(fd);
+        return -ENOMEM;
+    }
+    old = t->mapping;
+    if (old == NULL || (writable && old->writer.base == NULL)) {
+        r = mapping_new(fd, writable, old, &m);
+        if (r == 0) {
+            urcu_bp_set_pointer(&t->mapping, m);
+            if (old != NULL)
+                urcu_bp_call_rcu(&old->rcu, free_later); /* its view lives on in the new one */
+        }
+    }
+    close(fd);
+    if (r == 0 && page_of(&t->mapping->reader)->head.id != reply->id)
+        r = -EUCLEAN;
+    if (r < 0)
+        return r;
+    uint64_t word = get(&page_of(&t->mapping->reader)->owner);
+    if (owner_id(word) == c->id && owner_epoch(word) != t->epoch) {
+        t->told = owner_epoch(word) == 1; /* creating makes no event */
+        t->lost = false;
+        t->epoch = owner_epoch(word);
+    }
+    *table = t;
+    return 0;
+}
+
+int table_unmap(struct heir_table *t) {
+    struct mapping *m = t->mapping;
+    urcu_bp_set_pointer(&t->mapping, NULL);
+    urcu_bp_synchronize_rcu();
+    if (atomic_load(&t->users) != 0) { /* somebody came in before, to stay longer than a read */
+        urcu_bp_set_pointer(&t->mapping, m);
+        return -EBUSY;
+    }
+    mapping_free(m);
+    return 0;
+}
+
+void table_free(struct heir_table *t) {
+    mapping_free(t->mapping);
+    free(t);
+}
+
+void table_abort(struct heir_table *t) {
+    struct mapping *m = t->mapping;
+    if (t->txn_thread != this_thread() || m == NULL)
+        return;
+    objects_abort(&m->writer);
+    t->txn_thread = NULL;
+    writer_unlock(page_of(&m->writer));
+}
+
+/* A handle that is in order; with its client's lock not needed. */
+static int table_check(const struct heir_table *t) {
+    if (t == NULL)
+        return -EINVAL;
+    if (!fork_same(t->generation))
+        return -ENOTCONN;
+    return t->client == NULL ? -EINVAL : 0;
+}
+
+/* ---- Getting tables ----------------------------------------------------------------------------------- */
+
+static int put_options(struct wire_request *q, const struct heir_table_options *o) {
+    static const struct heir_table_options none;
+    int r;
+
+    if (o == NULL)
+        o = &none;
+    if (o->heir_data_len > HEIR_DATA_MAX)
+        return -EMSGSIZE;
+    if (o->heir_data_len != 0 && o->heir_data == NULL)
+        return -EINVAL;
+    if ((unsigned)o->type > HEIR_DUPLICATE_BAG || (unsigned)o->access > HEIR_PRIVATE || (o->mode & ~0666u) != 0)
+        return -EINVAL;
+    if ((r = name_heir(o->heir, q->heir)) < 0)
+        return r;
+    q->flags |= WIRE_OPTIONS;
+    q->type = o->type;
+    q->access = o->access;
+    q->mode = o->mode != 0 ? o->mode : 0600;
+    q->max_bytes = o->max_bytes != 0 ? o->max_bytes : DEFAULT_BYTES;
+    if (q->max_bytes < HEIR_TABLE_MIN || q->max_bytes > HEIR_TABLE_MAX)
+        return -EINVAL;
+    if (o->key_size > HEIR_KEY_MAX || o->value_size > UINT32_MAX)
+        return -EINVAL;
+    q->key_size = o->key_size;
+    q->value_size = o->value_size;
+    q->data_len = (uint32_t)o->heir_data_len;
+    if (o->heir_data_len != 0)
+        memcpy(q->data, o->heir_data, o->heir_data_len);
+    return o->type == HEIR_SET ? 0 : -ENOTSUP;
+}
+
+static int open_by_name(struct heir *c, struct wire_request *q, const char *name, uint64_t deadline,
+                        struct heir_table **table) {
+    struct wire_reply reply;
+    int fd = -1, r;
+
+    strcpy(q->name, name);
+    r = call(c, q, deadline, &reply, &fd);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&c->lock);
+    r = table_open(c, &reply, fd, table);
+    if (r == 0 && !(*table)->told)
+        event_scan(c, false); /* note it as ours now: it may be taken from us before the first heir_wait() */
+    pthread_mutex_unlock(&c->lock);
+    return r;
+}
+
+static int check_get(struct heir *c, const char *name, struct heir_table **table) {
+    int r = client_check(c);
+    if (r < 0)
+        return r;
+    if (table == NULL)
+        return -EINVAL;
+    *table = NULL;
+    return name_valid(name) ? 0 : -EINVAL;
+}
+
+int heir_create(struct heir *c, const char *name, const struct heir_table_options *options, struct heir_table **table) {
+    struct wire_request q = {.head.type = WIRE_CREATE};
+    int r = check_get(c, name, table);
+    if (r < 0 || (r = put_options(&q, options)) < 0)
+        return r;
+    return open_by_name(c, &q, name, deadline_after(c->timeout_ms), table);
+}
+
+int heir_claim(struct heir *c, const char *name, const struct heir_table_options *options, int timeout_ms,
+               struct heir_table **table) {
+    struct wire_request q = {.head.type = WIRE_CLAIM};
+    int r = check_get(c, name, table);
+    if (r < 0 || (options != NULL && (r = put_options(&q, options)) < 0))
+        return r;
+    if (timeout_ms < -1)
+        return -EINVAL;
+    if (timeout_ms == 0)
+        q.flags |= WIRE_NO_WAIT;
+    return open_by_name(c, &q, name, deadline_after(timeout_ms == 0 ? c->timeout_ms : timeout_ms), table);
+}
+
+int heir_attach(struct heir *c, const char *name, struct heir_table **table) {
+    struct wire_request q = {.head.type = WIRE_ATTACH};
+    int r = check_get(c, name, table);
+    if (r < 0)
+        return r;
+    return open_by_name(c, &q, name, deadline_after(c->timeout_ms), table);
+}
+
+int heir_detach(struct heir_table *t) {
+    int r = table_check(t);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&t->client->lock);
+    if (t->mapping == NULL)
+        r = -ENOTCONN;
+    else if (owner_id(get(&page_of(&t->mapping->reader)->owner)) == t->client->id &&
+             get(&page_of(&t->mapping->reader)->destroyed) == 0)
+        r = -EBUSY;
+    else if (t->txn_thread != NULL || atomic_load(&t->users) != 0)
+        r = -EBUSY;
+    else
+        r = table_unmap(t);
+    pthread_mutex_unlock(&t->client->lock);
+    return r;
+}
+
+/* ---- Passing tables on -------------------------------------------------------------------------------- */
+
+/* The epoch in which this client owns the table, as it knows; 0 with *error when it does not. */
+static uint64_t owned_epoch(struct heir_table *t, int *error) {
+    uint64_t epoch = 0;
+
+    urcu_bp_read_lock();
+    struct mapping *m = urcu_bp_dereference(t->mapping);
+    if (m == NULL || get(&page_of(&m->reader)->destroyed) != 0)
+        *error = -ENOTCONN;
+    else if (t->epoch == 0 || get(&page_of(&m->reader)->owner) != owner_word(t->epoch, t->client->id))
+        *error = -EPERM;
+    else if (t->txn_thread == this_thread())
+        *error = -EBUSY;
+    else
+        epoch = t->epoch;
+    urcu_bp_read_unlock();
+    return epoch;
+}
+
+/* Was it this client that ended that epoch, for this reason? The keeper died before it could tell. */
+static bool ended_by_us(struct heir_table *t, uint64_t epoch, enum heir_reason reason) {
+    struct transfer record;
+    bool us = false;
+
+    urcu_bp_read_lock();
+    struct mapping *m = urcu_bp_dereference(t->mapping);
+    if (m != NULL && owner_epoch(get(&page_of(&m->reader)->owner)) > epoch &&
+        transfer_read(page_of(&m->reader), epoch + 1, &record))
+        us = record.from == t->client->id && record.reason == reason;
+    urcu_bp_read_unlock();
+    return us;
+}
+
+/* An owner's request. Another thread of this process may be writing: the keeper does not wait for it, so we do. */
+static int ask_as_owner(struct heir_table *t, struct wire_request *q, enum heir_reason reason) {
+    struct wire_reply reply;
+    uint64_t deadline = deadline_after(t->client->timeout_ms);
+    int r = 0;
+    uint64_t epoch = owned_epoch(t, &r);
+
+    if (epoch == 0)
+        return r;
+    q->table = t->id;
+    for (;;) {
+        r = call(t->client, q, deadline, &reply, NULL);
+        if (r != -EBUSY || deadline_left_ms(deadline) == 0)
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    }
+    if ((r == -EPERM || r == -ENOENT) && (q->flags & WIRE_AGAIN) != 0 && reason != 0 && ended_by_us(t, epoch, reason))
+        r = 0;
+    return r;
+}
+
+static int put_data(struct wire_request *q, const void *data, size_t data_len) {
+    if (data_len > HEIR_DATA_MAX)
+        return -EMSGSIZE;
+    if (data_len != 0 && data == NULL)
+        return -EINVAL;
+    q->data_len = (uint32_t)data_len;
+    if (data_len != 0)
+        memcpy(q->data, data, data_len);
+    return 0;
+}
+
+int heir_give_away(struct heir_table *t, uint64_t to, const void *data, size_t data_len) {
+    struct wire_request q = {.head.type = WIRE_GIVE, .id = to};
+    int r = table_check(t);
+    if (r < 0 || (r = put_data(&q, data, data_len)) < 0)
+        return r;
+    if (to == HEIR_KEEPER || to == t->client->id)
+        return -EINVAL;
+    return ask_as_owner(t, &q, HEIR_GIVEN);
+}
+
+int heir_release(struct heir_table *t) {
+    struct wire_request q = {.head.type = WIRE_RELEASE};
+    int r = table_check(t);
+    return r < 0 ? r : ask_as_owner(t, &q, HEIR_RELEASED);
+}
+
+int heir_destroy(struct heir_table *t) {
+    struct wire_request q = {.head.type = WIRE_DESTROY};
+    int r = table_check(t);
+    if (r < 0)
+        return r;
+    r = ask_as_owner(t, &q, 0);
+    if (r == -ENOENT && (q.flags & WIRE_AGAIN) != 0)
+        r = 0; /* done by the keeper that died */
+    if (r == 0) {
+        pthread_mutex_lock(&t->client->lock);
+        if (t->mapping != NULL)
+            table_unmap(t); /* in use: heir_close() will */
+        pthread_mutex_unlock(&t->client->lock);
+    }
+    return r;
+}
+
+int heir_set_heir(struct heir_table *t, const char *heir, const void *data, size_t data_len) {
+    struct wire_request q = {.head.type = WIRE_SET_HEIR};
+    int r = table_check(t);
+    if (r < 0 || (r = name_heir(heir, q.heir)) < 0 || (r = put_data(&q, data, data_len)) < 0)
+        return r;
+    return ask_as_owner(t, &q, 0);
+}
+
+int heir_rename(struct heir_table *t, const char *name) {
+    struct wire_request q = {.head.type = WIRE_RENAME};
+    int r = table_check(t);
+    if (r < 0)
+        return r;
+    if (!name_valid(name))
+        return -EINVAL;
+    strcpy(q.name, name);
+    return ask_as_owner(t, &q, 0);
+}
+
+/* ---- Looking ------------------------------------------------------------------------------------------ */
+
+void page_info(const struct store *s, struct heir_info *info) {
+    const struct table_page *page = page_of(s);
+    struct settings settings;
+    struct transfer record = {0};
+    uint64_t word = get(&page->owner);
+
+    memset(info, 0, sizeof *info);
+    settings_read(page, &settings);
+    memcpy(info->name, settings.name, sizeof info->name);
+    memcpy(info->heir, settings.heir, sizeof info->heir);
+    transfer_read(page, owner_epoch(word), &record);
+    info->type = (enum heir_type)page->type;
+    info->access = (enum heir_access)page->access;
+    info->owner = owner_id(word);
+    info->epoch = owner_epoch(word);
+    info->objects = get(&page->view.objects);
+    info->bytes_used = space_bytes_used(s);
+    info->max_bytes = page->max_bytes;
+    info->committed = get(&page->view.committed);
+    info->horizon = get(&page->view.horizon);
+    info->id = page->head.id;
+    info->bytes_taken = space_bytes_taken(s);
+    info->waiting = get(&page->waiting);
+    info->since_ns = record.since_ns;
+    info->key_size = page->key_size;
+    info->value_size = page->value_size;
+    info->uid = page->head.uid;
+    info->gid = page->head.gid;
+    info->mode = page->mode;
+}
+
+int heir_info(struct heir_table *t, struct heir_info *info) {
+    int r = -ENOTCONN;
+
+    if (t == NULL || info == NULL)
+        return -EINVAL;
+    if (!fork_same(t->generation))
+        return -ENOTCONN;
+    urcu_bp_read_lock();
+    struct mapping *m = urcu_bp_dereference(t->mapping);
+    if (m != NULL) {
+        page_info(&m->reader, info);
+        r = 0;
+    }
+    urcu_bp_read_unlock();
+    return r;
+}

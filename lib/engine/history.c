@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The history: a queue of records {transaction, version made, block gone}, in chunks of one page.
+ *
+ * What a transaction supersedes is not freed: readers who look at an earlier state may stand on it. It is noted here,
+ * and freed after `horizon` was raised to that transaction: whoever reads an older state finds out when he looks at the
+ * horizon after reading (read.c), and throws away what he read. The newest HISTORY_KEEP records are kept although
+ * nobody may need them, so that the horizon stays behind and readers rarely have to read again.
+ *
+ * Deleted objects take two rounds: when the deletion is behind the horizon the slot is cleared, and the version goes
+ * through the queue a second time, since a reader of the newest state may have come to it through the slot.
+ *
+ * Taking back is a part of the transaction of the next change, so it is undone with it. Hence a rule: memory that
+ * taking back itself *reads* (chunks, swept segments and directories, keys of deleted versions) goes through the queue
+ * again instead of being freed, because memory freed in a transaction may be overwritten by the same transaction, and
+ * could not be read once more after a rollback. Memory that is only freed may.
+ *
+ * Pins (see owner.h): the keeper stores the oldest pinned state in pin_floor, then looks at next_horizon; we store
+ * next_horizon, then look at pin_floor (both sequentially consistent: Dekker). So either the keeper sees that the state
+ * is about to go and pins a newer one, or we see the pin.
+ */
+#include "history.h"
+#include "index.h"
+
+#define HISTORY_KEEP 128u
+#define STEP_RECORDS 3  /* taken back by one operation: more than it adds */
+#define SWEEP_SLOTS  64 /* slots looked at in one step of a sweep */
+#define KIND_MASK    7u
+
+int history_format(struct store *s) {
+    uint64_t chunk;
+    int r = space_alloc(s, PAGE_BYTES, &chunk);
+    if (r < 0)
+        return r;
+    log_set(s, &ledger_of(s)->head_chunk, chunk);
+    log_set(s, &ledger_of(s)->tail_chunk, chunk);
+    return 0;
+}
+
+static struct chunk *chunk_at(const struct store *s, uint64_t offset) {
+    return at(s, offset, sizeof(struct chunk));
+}
+
+static int append(struct store *s, uint64_t made, uint64_t gone) {
+    struct ledger *l = ledger_of(s);
+    uint64_t tail = peek(&l->history_tail);
+    struct chunk *chunk = chunk_at(s, peek(&l->tail_chunk));
+
+    if (unlikely(chunk == NULL))
+        return -EUCLEAN;
+    if (unlikely(tail % CHUNK_RECORDS == 0 && tail != 0)) {
+        uint64_t next = peek(&l->spare_chunk);
+        if (next != 0) {
+            log_set(s, &l->spare_chunk, 0);
+        } else {
+            int r = space_alloc(s, PAGE_BYTES, &next);
+            if (r < 0)
+                return r;
+        }
+        /* not logged: nobody follows the link of the last chunk */
+        set(&chunk->next, next);
+        log_set(s, &l->tail_chunk, next);
+        chunk = chunk_at(s, next);
+        if (chunk == NULL)
+            return -EUCLEAN;
+    }
+    chunk->records[tail % CHUNK_RECORDS] = (struct record){s->txn, made, gone};
+    log_set(s, &l->history_tail, tail + 1);
+    return 0;
+}
+
+int history_append(struct store *s, uint64_t made, uint64_t gone, enum record_kind kind) {
+    return append(s, made, gone | kind);
+}
+
+/* ---- Taking back -------------------------------------------------------------------------------------- */
+
+/* The oldest record, and the chunk it is in. NULL: there is none, or it is damaged (*chunk is 0 then). */
+static struct record *oldest(const struct store *s, uint64_t *chunk) {
+    struct ledger *l = ledger_of(s);
+    uint64_t head = peek(&l->history_head);
+
+    *chunk = peek(&l->head_chunk);
+    if (head == peek(&l->history_tail))
+        return NULL;
+    struct chunk *c = chunk_at(s, *chunk);
+    if (c != NULL && head % CHUNK_RECORDS == 0 && head != 0) {
+        *chunk = peek(&c->next);
+        c = chunk_at(s, *chunk);
+    }
+    if (c == NULL) {
+        *chunk = 0;
+        return NULL;
+    }
+    return &c->records[head % CHUNK_RECORDS];
+}
+
+/* Raise the horizon to `to`, unless a pin holds it. */
+static bool raise_horizon(struct store *s, uint64_t to) {
+    struct view *v = view_of(s);
+    struct ledger *l = ledger_of(s);
+    uint64_t horizon = peek(&v->horizon);
+
+    if (to <= horizon)
+        return true;
+    atomic_store_explicit(&l->next_horizon, to, memory_order_seq_cst);
+    atomic_thread_fence(memory_order_seq_cst);
+    uint64_t pin = atomic_load_explicit(&page_of(s)->pin_floor, memory_order_seq_cst);
+    if (pin != 0 && pin < to)
+        to = pin > horizon ? pin : horizon;
+    set(&l->next_horizon, to);
+    if (to == horizon)
+        return false;
+    /* visible to others now: */
+    set(&v->horizon, to);
+    /* before anything that it lets go is overwritten; pairs with the fence in read_valid() */
+    atomic_thread_fence(memory_order_seq_cst);
+    return true;
+}
+
+/* Work off a part of a cleared index; a slot's older versions have been in earlier records. 1: done. */
+static int sweep(struct store *s, uint64_t clearing) {
+    word_t *at_word = &ledger_of(s)->sweep;
+    struct clearing *c = at(s, clearing, sizeof *c);
+    uint64_t cursor = peek(at_word), word;
+    int r;
+
+    if (c == NULL)
+        return -EUCLEAN;
+    for (int budget = SWEEP_SLOTS; budget > 0;) {
+        uint64_t entry = cursor / INDEX_SEGMENT_SLOTS, slot = cursor % INDEX_SEGMENT_SLOTS;
+        if ((r = undo_reserve(s, 4 * SPACE_LOG)) < 0 || (r = index_word(s, c->directory, entry, &word)) < 0)
+            return r;
+        if (r == INDEX_END) {
+            log_set(s, at_word, 0);
+            if ((r = index_forget(s, clearing)) < 0 || (r = append(s, 0, index_offset(c->directory))) < 0)
+                return r;
+            r = append(s, 0, clearing);
+            return r < 0 ? r : 1;
+        }
+        if (entry >> index_depth(word) != 0) { /* its segment has been swept at an earlier entry */
+            cursor += INDEX_SEGMENT_SLOTS - slot;
+            budget--;
+            continue;
+        }
+        word_t *slots = at(s, index_offset(word), PAGE_BYTES);
+        if (slots == NULL)
+            return -EUCLEAN;
+        for (; slot < INDEX_SEGMENT_SLOTS && budget > 0; slot++, cursor++, budget--) {
+            uint64_t version = slot_version(peek(&slots[slot]));
+            if (version == 0)
+                continue;
+            if ((r = undo_reserve(s, 2 * SPACE_LOG)) < 0 || (r = space_free(s, version)) < 0)
+                return r;
+        }
+        if (slot == INDEX_SEGMENT_SLOTS && (r = append(s, 0, index_offset(word))) < 0)
+            return r;
+    }
+    log_set(s, at_word, cursor);
+    return 0;
+}
+
+static int work_off(struct store *s, const struct record *record) {
+    uint64_t gone = record->gone & ~(uint64_t)KIND_MASK;
+    int r;
+
+    switch (record->gone & KIND_MASK) {
+    case GONE_BLOCK:
+        r = gone != 0 ? space_free(s, gone) : 0;
+        return r < 0 ? r : 1;
+    case GONE_DELETED:
+        r = index_drop(s, gone);
+        if (r > 0)
+            r = append(s, 0, gone);
+        return r < 0 ? r : 1;
+    case GONE_INDEX:
+        return sweep(s, record->made);
+    default:
+        return -EUCLEAN;
+    }
+}
+
+/* Take back the oldest record, or a part of it, when it is behind the horizon. 1: done; 0: there is none. All or
+ * nothing. */
+static int take_back(struct store *s) {
+    struct ledger *l = ledger_of(s);
+    uint64_t chunk, old_chunk = peek(&l->head_chunk);
+    struct record *record = oldest(s, &chunk);
+    int r = undo_reserve(s, 4 * SPACE_LOG);
+
+    if (r < 0)
+        return r;
+    if (record == NULL)
+        return chunk == 0 ? -EUCLEAN : 0;
+    if (record->txn > peek(&view_of(s)->horizon))
+        return 0;
+    uint64_t mark = s->log_count;
+    r = work_off(s, record);
+    if (r == 0)
+        return 1;
+    if (r > 0) {
+        log_set(s, &l->history_head, peek(&l->history_head) + 1);
+        if (chunk != old_chunk) {
+            log_set(s, &l->head_chunk, chunk);
+            r = append(s, 0, old_chunk);
+        }
+    }
+    if (r < 0) {
+        int undone = undo_back_to(s, mark);
+        return undone < 0 ? undone : r;
+    }
+    return 1;
+}
+
+/* All that is committed and not pinned. */
+static int take_back_all(struct store *s) {
+    int r;
+    raise_horizon(s, peek(&view_of(s)->committed));
+    while ((r = take_back(s)) > 0) {
+    }
+    return r == -ENOSPC ? 0 : r;
+}
+
+int history_alloc(struct store *s, uint64_t bytes, uint64_t *offset) {
+    int r = space_alloc(s, bytes, offset);
+    if (likely(r != -ENOSPC))
+        return r;
+    if ((r = take_back_all(s)) < 0 || (r = undo_reserve(s, SPACE_LOG)) < 0)
+        return r;
+    return space_alloc(s, bytes, offset);
+}
+
+/* Which horizon lets go of half of what is kept, without looking at every record. */
+static uint64_t halfway(struct store *s) {
+    struct ledger *l = ledger_of(s);
+    uint64_t head = peek(&l->history_head), last = CHUNK_RECORDS - 1 - head % CHUNK_RECORDS, chunk;
+    struct record *record = oldest(s, &chunk);
+    uint64_t committed = peek(&view_of(s)->committed);
+
+    if (record == NULL)
+        return 0;
+    record += last < HISTORY_KEEP / 2 ? last : HISTORY_KEEP / 2;
+    return record->txn < committed ? record->txn : committed;
+}
+
+int history_step(struct store *s, bool deleting) {
+    struct ledger *l = ledger_of(s);
+    uint64_t kept = peek(&l->history_tail) - peek(&l->history_head);
+    int r = 0;
+
+    if (kept > HISTORY_KEEP) {
+        uint64_t chunk;
+        struct record *record = oldest(s, &chunk);
+        if (record != NULL && record->txn > peek(&view_of(s)->horizon))
+            raise_horizon(s, halfway(s));
+        for (int i = 0; i < STEP_RECORDS && (r = take_back(s)) > 0; i++) {
+        }
+        if (r < 0)
+            return r;
+    }
+    if (unlikely(peek(&l->spare_chunk) == 0)) {
+        uint64_t chunk;
+        r = undo_reserve(s, SPACE_LOG);
+        if (r == 0)
+            r = history_alloc(s, PAGE_BYTES, &chunk);
+        if (r == 0)
+            log_set(s, &l->spare_chunk, chunk);
+        else if (r != -ENOSPC || !deleting)
+            return r;
+    }
+    return 0;
+}

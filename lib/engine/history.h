@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The history: recent changes in commit order, and the taking back of what no reader needs any longer.
+ */
+#ifndef HEIR_HISTORY_H
+#define HEIR_HISTORY_H
+
+#include "space.h"
+
+enum record_kind {
+    GONE_BLOCK = 0,   /* a superseded version, segment, directory, chunk: its block can be freed */
+    GONE_DELETED = 1, /* a version that was deleted: its slot can be cleared */
+    GONE_INDEX = 2    /* an index with all that hangs on it: `made` is its struct clearing */
+};
+
+int history_format(struct store *s);
+
+/* Note a change of the open transaction. -ENOSPC. */
+int history_append(struct store *s, uint64_t made, uint64_t gone, enum record_kind kind);
+
+/* At the beginning of an operation: have room for its records; take back a little of what is older than the history
+ * kept. Deleting must work in a full table, so that it does without a reserve when there is none. -ENOSPC, -EUCLEAN. */
+int history_step(struct store *s, bool deleting);
+
+/* space_alloc(), which takes back all that can be taken back before it says -ENOSPC. Must not be called between finding
+ * a slot and storing into it: what is taken back may be that slot. */
+int history_alloc(struct store *s, uint64_t bytes, uint64_t *offset);
+
+#endif

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The index of a set: extendible hashing (Fagin, Nievergelt, Pippenger, Strong, ACM TODS 1979), with cache lines as
+ * buckets.
+ *
+ * A directory of 2^depth words leads to segments of one page, each with a depth of its own; segments whose depth is
+ * less stand in several entries. A segment has 64 groups of 8 slots, a group is a cache line. A key lives in its home
+ * group or, when that is full, in one of the three after it. So a lookup reads one directory word, one or two lines of
+ * slots, and the version.
+ *
+ * A slot that was emptied in a full group is marked as used before, so that a lookup knows that keys may have gone past
+ * it: a lookup ends at the first group with a slot that was never used.
+ *
+ * When the groups in reach are full the segment is split: two new segments are built aside, then the directory's words
+ * are switched, each by one store; readers find every key all the while, in the old segment or in a new one. The slot
+ * holds the hash, so that splitting touches no version. The directory doubles in the same way. Nothing is ever moved in
+ * place.
+ */
+#include "index.h"
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define USED_BEFORE(hash) ((uint64_t)((hash) | 1u) << 32)
+#define DIRECTORY_MIN     64u
+
+uint32_t index_hash(const struct store *s, const void *key, size_t key_len) {
+    uint64_t h = XXH3_64bits_withSeed(key, key_len, s->seed);
+    return (uint32_t)(h ^ h >> 32);
+}
+
+static word_t *directory_at(const struct store *s, uint64_t word) {
+    if (index_depth(word) > INDEX_DEPTH_MAX)
+        return NULL;
+    return at(s, index_offset(word), sizeof(word_t) << index_depth(word));
+}
+
+static uint64_t entry_of(uint32_t hash, uint64_t depth) {
+    return (hash >> INDEX_GROUP_BITS) & ((UINT64_C(1) << depth) - 1);
+}
+
+uint64_t index_directory(const struct store *s, uint64_t snap) {
+    uint64_t directory = get(&view_of(s)->directory), cleared = get(&view_of(s)->cleared);
+
+    while (unlikely(cleared != 0)) {
+        struct clearing *c = at(s, cleared, sizeof *c);
+        if (c == NULL || snap >= c->txn)
+            break;
+        directory = c->directory;
+        cleared = get(&c->prev);
+    }
+    return directory;
+}
+
+/* The slots of the segment for a hash, in this directory. */
+static inline word_t *segment_of(const struct store *s, uint64_t dir, uint32_t hash, uint64_t *word) {
+    word_t *d = directory_at(s, dir);
+    if (unlikely(d == NULL))
+        return NULL;
+    *word = get(d + entry_of(hash, index_depth(dir)));
+    return at(s, index_offset(*word), PAGE_BYTES);
+}
+
+uint64_t index_peek(const struct store *s, uint64_t snap, uint32_t hash, const void *key, size_t key_len) {
+    uint64_t word;
+    word_t *slots = segment_of(s, index_directory(s, snap), hash, &word);
+
+    if (unlikely(slots == NULL))
+        return INDEX_BROKEN;
+    for (unsigned i = 0; i < INDEX_REACH; i++) {
+        word_t *group = slots + (hash + i) % SEGMENT_GROUPS * GROUP_SLOTS;
+        bool end = false;
+        for (unsigned j = 0; j < GROUP_SLOTS; j++) {
+            uint64_t slot = get(&group[j]);
+            if (slot_hash(slot) == hash && slot_version(slot) != 0 &&
+                version_of_key(s, slot_version(slot), key, key_len) != NULL)
+                return slot_version(slot);
+            end |= slot == 0;
+        }
+        if (end)
+            break;
+    }
+    return 0;
+}
+
+int index_find(const struct store *s, uint32_t hash, const void *key, size_t key_len, struct spot *spot) {
+    uint64_t word;
+    word_t *slots = segment_of(s, peek(&view_of(s)->directory), hash, &word);
+
+    *spot = (struct spot){0};
+    if (slots == NULL)
+        return -EUCLEAN;
+    for (unsigned i = 0; i < INDEX_REACH; i++) {
+        word_t *group = slots + (hash + i) % SEGMENT_GROUPS * GROUP_SLOTS;
+        bool end = false;
+        for (unsigned j = 0; j < GROUP_SLOTS; j++) {
+            uint64_t slot = peek(&group[j]);
+            if (slot_version(slot) == 0) {
+                if (spot->vacant == NULL)
+                    spot->vacant = &group[j];
+                end |= slot == 0;
+            } else if (slot_hash(slot) == hash) {
+                struct version *v = version_of_key(s, slot_version(slot), key, key_len);
+                if (v != NULL) {
+                    spot->slot = &group[j];
+                    spot->version = v;
+                    return 0;
+                }
+            }
+        }
+        if (end)
+            break;
+    }
+    return 0;
+}
+
+int index_drop(struct store *s, uint64_t version) {
+    struct version *v = version_whole(s, version);
+    uint64_t word;
+
+    /* A version that is not the newest may have been overwritten already, when a rollback made us come here a second
+     * time: then what stands here is garbage, and no slot holds it. */
+    if (v == NULL)
+        return 0;
+    uint32_t hash = index_hash(s, v->data, version_key_len(v));
+    word_t *slots = segment_of(s, peek(&view_of(s)->directory), hash, &word);
+    if (slots == NULL)
+        return -EUCLEAN;
+    for (unsigned i = 0; i < INDEX_REACH; i++) {
+        word_t *group = slots + (hash + i) % SEGMENT_GROUPS * GROUP_SLOTS;
+        word_t *found = NULL;
+        bool end = false;
+        for (unsigned j = 0; j < GROUP_SLOTS; j++) {
+            uint64_t slot = peek(&group[j]);
+            if (slot_version(slot) == version)
+                found = &group[j];
+            end |= slot == 0;
+        }
+        if (found != NULL) {
+            /* a group with a slot never used was never full: no lookup went past it */
+            log_set(s, found, end ? 0 : USED_BEFORE(hash));
+            return 1;
+        }
+        if (end)
+            break;
+    }
+    return 0;
+}
+
+/* ---- Growth ------------------------------------------------------------------------------------------- */
+
+static int page_alloc(struct store *s, word_t **page, uint64_t *offset) {
+    int r = undo_reserve(s, 2 * SPACE_LOG);
+    if (r == 0)
+        r = history_alloc(s, PAGE_BYTES, offset);
+    if (r < 0)
+        return r;
+    *page = at(s, *offset, PAGE_BYTES);
+    if (*page == NULL)
+        return -EUCLEAN;
+    memset(*page, 0, PAGE_BYTES);
+    return 0;
+}
+
+/* A segment under construction: nobody sees it yet, so slots may move. */
+static void settle(word_t *slots) {
+    for (unsigned i = 0; i < INDEX_SEGMENT_SLOTS; i++) {
+        uint64_t slot = peek(&slots[i]);
+        if (slot_version(slot) == 0)
+            continue;
+        for (unsigned g = slot_hash(slot) % SEGMENT_GROUPS; g != i / GROUP_SLOTS; g = (g + 1) % SEGMENT_GROUPS) {
+            unsigned j = 0;
+            while (j < GROUP_SLOTS && slot_version(peek(&slots[g * GROUP_SLOTS + j])) != 0)
+                j++;
+            if (j < GROUP_SLOTS) {
+                set(&slots[g * GROUP_SLOTS + j], slot);
+                set(&slots[i], 0);
+                break;
+            }
+        }
+    }
+    /* what still is away from home must be found: the groups before it have no slot that was never used */
+    for (unsigned i = 0; i < INDEX_SEGMENT_SLOTS; i++) {
+        uint64_t slot = peek(&slots[i]);
+        if (slot_version(slot) == 0)
+            continue;
+        for (unsigned g = slot_hash(slot) % SEGMENT_GROUPS; g != i / GROUP_SLOTS; g = (g + 1) % SEGMENT_GROUPS) {
+            for (unsigned j = 0; j < GROUP_SLOTS; j++) {
+                if (peek(&slots[g * GROUP_SLOTS + j]) == 0)
+                    set(&slots[g * GROUP_SLOTS + j], USED_BEFORE(g));
+            }
+        }
+    }
+}
+
+static int double_directory(struct store *s) {
+    struct view *v = view_of(s);
+    uint64_t old = peek(&v->directory), depth = index_depth(old), count = UINT64_C(1) << depth, offset;
+    uint64_t bytes = 2 * count * sizeof(word_t);
+
+    if (depth >= INDEX_DEPTH_MAX)
+        return -ENOSPC;
+    int r = undo_reserve(s, SPACE_LOG);
+    if (r == 0)
+        r = history_alloc(s, bytes < DIRECTORY_MIN ? DIRECTORY_MIN : bytes, &offset);
+    if (r < 0)
+        return r;
+    word_t *from = directory_at(s, old), *to = at(s, offset, bytes);
+    if (from == NULL || to == NULL)
+        return -EUCLEAN;
+    for (uint64_t i = 0; i < count; i++) {
+        set(&to[i], peek(&from[i]));
+        set(&to[i + count], peek(&from[i]));
+    }
+    r = history_append(s, 0, index_offset(old), GONE_BLOCK);
+    if (r < 0)
+        return r;
+    log_set(s, &v->directory, offset | (depth + 1));
+    return 0;
+}
+
+int index_split(struct store *s, uint32_t hash) {
+    uint64_t halves[2], word, old;
+    word_t *to[2], *from;
+    int r = 0;
+
+    for (int i = 0; i < 2; i++) {
+        if ((r = page_alloc(s, &to[i], &halves[i])) < 0)
+            return r;
+    }
+    from = segment_of(s, peek(&view_of(s)->directory), hash, &word);
+    if (from == NULL || index_depth(word) > index_depth(peek(&view_of(s)->directory)))
+        return -EUCLEAN;
+    if (index_depth(word) == index_depth(peek(&view_of(s)->directory)) && (r = double_directory(s)) < 0)
+        return r;
+    /* doubling may have taken memory back, and with it emptied slots: only now the segment is looked at */
+    old = word;
+    uint64_t depth = index_depth(old), bit = UINT64_C(1) << (INDEX_GROUP_BITS + depth);
+    for (unsigned i = 0; i < INDEX_SEGMENT_SLOTS; i++) {
+        uint64_t slot = peek(&from[i]);
+        if (slot_version(slot) != 0)
+            set(&to[(slot_hash(slot) & bit) != 0][i], slot);
+    }
+    settle(to[0]);
+    settle(to[1]);
+
+    uint64_t dir = peek(&view_of(s)->directory), entries = UINT64_C(1) << index_depth(dir);
+    word_t *d = directory_at(s, dir);
+    if (d == NULL)
+        return -EUCLEAN;
+    if ((r = undo_reserve(s, SPACE_LOG + (entries >> depth))) < 0 ||
+        (r = history_append(s, 0, index_offset(old), GONE_BLOCK)) < 0)
+        return r;
+    for (uint64_t i = entry_of(hash, depth); i < entries; i += UINT64_C(1) << depth)
+        log_set(s, &d[i], halves[i >> depth & 1] | (depth + 1));
+    return 0;
+}
+
+int index_format(struct store *s) {
+    uint64_t segment, directory;
+    word_t *page;
+    int r = page_alloc(s, &page, &segment);
+    if (r == 0)
+        r = history_alloc(s, DIRECTORY_MIN, &directory);
+    if (r < 0)
+        return r;
+    word_t *d = at(s, directory, DIRECTORY_MIN);
+    if (d == NULL)
+        return -EUCLEAN;
+    set(d, segment);
+    log_set(s, &view_of(s)->directory, directory);
+    return 0;
+}
+
+int index_clear(struct store *s) {
+    struct view *v = view_of(s);
+    uint64_t old = peek(&v->directory), offset;
+    int r = undo_reserve(s, SPACE_LOG);
+    if (r == 0)
+        r = history_alloc(s, sizeof(struct clearing), &offset);
+    if (r < 0)
+        return r;
+    struct clearing *c = at(s, offset, sizeof *c);
+    if (c == NULL)
+        return -EUCLEAN;
+    c->txn = s->txn;
+    c->directory = old;
+    set(&c->prev, peek(&v->cleared));
+    /* before the directory: a reader who sees the new one finds the old one by this */
+    log_set(s, &v->cleared, offset);
+    if ((r = index_format(s)) < 0)
+        return r;
+    return history_append(s, offset, 0, GONE_INDEX);
+}
+
+int index_forget(struct store *s, uint64_t clearing) {
+    word_t *link = &view_of(s)->cleared;
+    while (peek(link) != clearing) {
+        struct clearing *c = at(s, peek(link), sizeof *c);
+        if (c == NULL)
+            return -EUCLEAN;
+        link = &c->prev;
+    }
+    log_set(s, link, 0);
+    return 0;
+}
+
+int index_word(const struct store *s, uint64_t directory, uint64_t entry, uint64_t *word) {
+    word_t *d = directory_at(s, directory);
+    if (d == NULL)
+        return -EUCLEAN;
+    if (entry >> index_depth(directory) != 0)
+        return INDEX_END;
+    *word = get(&d[entry]);
+    return index_depth(*word) > index_depth(directory) ? -EUCLEAN : 0;
+}

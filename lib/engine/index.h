@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The index of a set: from key to version. Extendible hashing; see index.c.
+ */
+#ifndef HEIR_INDEX_H
+#define HEIR_INDEX_H
+
+#include "history.h"
+#include "version.h"
+
+#define INDEX_DEPTH_MASK    63u
+#define INDEX_GROUP_BITS    6u
+#define INDEX_DEPTH_MAX     26u
+#define INDEX_SEGMENT_SLOTS (SEGMENT_GROUPS * GROUP_SLOTS)
+#define INDEX_REACH         4u /* groups from its home on in which a key may be */
+
+/* A key's 32 bits: the low 6 choose the home group, the rest the segment. */
+uint32_t index_hash(const struct store *s, const void *key, size_t key_len);
+
+/* Directory words, of the directory itself and in it: an offset and a depth. */
+static inline uint64_t index_depth(uint64_t word) {
+    return word & INDEX_DEPTH_MASK;
+}
+
+static inline uint64_t index_offset(uint64_t word) {
+    return word & ~(uint64_t)INDEX_DEPTH_MASK;
+}
+
+static inline uint32_t slot_hash(uint64_t slot) {
+    return (uint32_t)(slot >> 32);
+}
+
+static inline uint64_t slot_version(uint64_t slot) {
+    return (slot & 0xffffffffu) * GRANULE;
+}
+
+struct spot {
+    word_t *slot; /* of the key; NULL: it is not there */
+    struct version *version;
+    word_t *vacant; /* where it can be put; NULL: the segment must be split first */
+};
+
+int index_format(struct store *s);
+
+/* Writer: look a key up. -EUCLEAN. */
+int index_find(const struct store *s, uint32_t hash, const void *key, size_t key_len, struct spot *spot);
+
+/* Readers: the newest version in the index of state `snap`. 0: not there; INDEX_BROKEN: caught while changing, or
+ * damaged. Never follows what is not backed. */
+#define INDEX_BROKEN 1u
+uint64_t index_peek(const struct store *s, uint64_t snap, uint32_t hash, const void *key, size_t key_len);
+
+/* The directory word for state `snap`. */
+uint64_t index_directory(const struct store *s, uint64_t snap);
+
+/* Split the segment of this hash. -ENOSPC, -EUCLEAN. */
+int index_split(struct store *s, uint32_t hash);
+
+/* Replace the index by an empty one and queue the old. */
+int index_clear(struct store *s);
+
+/* No reader needs what was before this clearing any more: unlink it. */
+int index_forget(struct store *s, uint64_t clearing);
+
+/* Clear the slot that holds this deleted version. 1: done, 0: it holds a newer one, or none. */
+int index_drop(struct store *s, uint64_t version);
+
+/* Entry number `entry` of a directory: INDEX_END when it has no such entry. *word is the segment's offset and depth; it
+ * stands in every entry with the same low `depth` bits. */
+#define INDEX_END 1
+int index_word(const struct store *s, uint64_t directory, uint64_t entry, uint64_t *word);
+
+#endif

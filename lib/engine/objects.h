@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The writer's operations on objects, inside a transaction. The caller holds the writer mutex and has checked that it
+ * may write.
+ *
+ * G1 Each operation makes its change whole or, when it returns an error, not at all; the transaction goes on.
+ * G2 Nothing of a transaction is visible to others before objects_commit(), and all of it after; a process killed at
+ * any instruction leaves one or the other once undo_all() has run. G3 What a reader of a state not older than the
+ * horizon needs is not overwritten.
+ */
+#ifndef HEIR_OBJECTS_H
+#define HEIR_OBJECTS_H
+
+#include "store.h"
+#include <stdbool.h>
+
+/* Fill in a fresh, zeroed table whose first page is backed, as one transaction. -ENOSPC. */
+int objects_format(struct store *s);
+
+void objects_begin(struct store *s);
+void objects_commit(struct store *s);
+int objects_abort(struct store *s);
+
+int objects_put(struct store *s, const void *key, size_t key_len, const void *value, size_t value_len, bool only_new);
+int objects_del(struct store *s, const void *key, size_t key_len);
+int objects_take(struct store *s, const void *key, size_t key_len, void *value, size_t *value_len);
+int objects_add(struct store *s, const void *key, size_t key_len, int64_t delta, int64_t *result);
+int objects_clear(struct store *s);
+
+#endif

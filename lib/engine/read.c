@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading without a lock.
+ *
+ * A reader notes `rollbacks` and `committed` = s, goes through the index to the newest version of the key, along `prev`
+ * to the newest one that s knows, copies, and then looks whether the state was there all the while: `horizon` still not
+ * beyond s, and no rollback meanwhile. If not, what it read may be anything, and is read again. This is a seqlock
+ * (Lameter 2005; Boehm, MSPC 2012, for the fences) whose sequence number moves only when memory is about to be used
+ * again.
+ */
+#include "read.h"
+#include "index.h"
+
+struct sight sight_now(const struct store *s) {
+    struct sight sight;
+    sight.rollbacks = get(&view_of(s)->rollbacks);
+    sight.snap = get(&view_of(s)->committed);
+    return sight;
+}
+
+void sight_refresh(const struct store *s, struct sight *sight) {
+    sight->rollbacks = get(&view_of(s)->rollbacks);
+}
+
+enum sight_end sight_check(const struct store *s, const struct sight *sight) {
+    /* pairs with the fences in raise_horizon() and undo_back_to() */
+    atomic_thread_fence(memory_order_acquire);
+    if (peek(&view_of(s)->horizon) > sight->snap)
+        return SIGHT_GONE;
+    return peek(&view_of(s)->rollbacks) == sight->rollbacks ? SIGHT_TRUE : SIGHT_AGAIN;
+}
+
+/* The version that state `snap` knows: 0, -ENOENT, or -EUCLEAN, which means damage only if the sight holds. */
+static int find(const struct store *s, uint64_t snap, uint32_t hash, const void *key, size_t key_len,
+                struct version **version) {
+    uint64_t offset = index_peek(s, snap, hash, key, key_len), newer = UINT64_MAX;
+
+    if (unlikely(offset == INDEX_BROKEN))
+        return -EUCLEAN;
+    while (offset != 0) {
+        struct version *v = version_of_key(s, offset, key, key_len);
+        if (unlikely(v == NULL))
+            return -EUCLEAN;
+        uint64_t made = version_made(v), ended = version_ended(v);
+        if (likely(made <= snap)) {
+            *version = v;
+            return ended != 0 && ended <= snap ? -ENOENT : 0;
+        }
+        if (made >= newer)
+            return -EUCLEAN;
+        newer = made;
+        offset = version_prev(v);
+    }
+    return -ENOENT;
+}
+
+static int copy_out(const struct store *s, const struct version *v, size_t key_len, void *value, size_t room,
+                    size_t *len) {
+    *len = version_value_len(v);
+    if (*len > room)
+        return -ENOBUFS;
+    if (unlikely(at(s, (uint64_t)((const uint8_t *)v - s->base), version_bytes(key_len, *len)) == NULL))
+        return -EUCLEAN;
+    if (*len != 0)
+        racy_copy(value, version_value(v, key_len), *len);
+    return 0;
+}
+
+static int read_at(const struct store *s, uint64_t snap, uint32_t hash, const void *key, size_t key_len, void *value,
+                   const size_t *room, size_t *len) {
+    struct version *v;
+    int r = find(s, snap, hash, key, key_len, &v);
+    return r == 0 && room != NULL ? copy_out(s, v, key_len, value, *room, len) : r;
+}
+
+int read_get(const struct store *s, const void *key, size_t key_len, void *value, size_t *value_len) {
+    uint32_t hash = index_hash(s, key, key_len);
+
+    for (;;) {
+        struct sight sight = sight_now(s);
+        size_t len = 0;
+        int r = read_at(s, sight.snap, hash, key, key_len, value, value_len, &len);
+        if (likely(sight_check(s, &sight) == SIGHT_TRUE)) {
+            if (value_len != NULL && (r == 0 || r == -ENOBUFS))
+                *value_len = len;
+            return r;
+        }
+    }
+}
+
+int read_own(const struct store *s, const void *key, size_t key_len, void *value, size_t *value_len) {
+    size_t len = 0;
+    int r = read_at(s, s->txn, index_hash(s, key, key_len), key, key_len, value, value_len, &len);
+    if (value_len != NULL && (r == 0 || r == -ENOBUFS))
+        *value_len = len;
+    return r;
+}

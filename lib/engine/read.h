@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading without a lock: of one committed state, from a read-only mapping, storing nothing.
+ *
+ * R1 What is returned is of one committed state, not older than the last commit before the call.
+ * R2 A reader never waits for a writer, whatever has become of it.
+ * R3 A reader never follows an offset to memory that is not there, whatever it finds.
+ */
+#ifndef HEIR_READ_H
+#define HEIR_READ_H
+
+#include "store.h"
+#include <stdbool.h>
+
+/* The state being looked at, and how to tell that looking went wrong. */
+struct sight {
+    uint64_t snap;
+    uint64_t rollbacks;
+};
+
+/* The last committed state. */
+struct sight sight_now(const struct store *s);
+
+/* Try again on the same state. */
+void sight_refresh(const struct store *s, struct sight *sight);
+
+/* Is what was read since sight_now() or sight_refresh() true? SIGHT_AGAIN: a rollback came in between, the state can
+ * still be read; SIGHT_GONE: it cannot. */
+enum sight_end { SIGHT_TRUE, SIGHT_AGAIN, SIGHT_GONE };
+enum sight_end sight_check(const struct store *s, const struct sight *sight);
+
+/* Copy a value out. value_len as in heir_get(). -ENOENT, -ENOBUFS, -EUCLEAN. */
+int read_get(const struct store *s, const void *key, size_t key_len, void *value, size_t *value_len);
+
+/* The same for the thread that has the transaction open: its own changes. */
+int read_own(const struct store *s, const void *key, size_t key_len, void *value, size_t *value_len);
+
+#endif

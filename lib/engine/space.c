@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Space: memory inside a table.
+ *
+ * The heap is pages. A *span* is a run of 1 to 16 pages cut into blocks of one size class, at most 64 of them, so that
+ * one word, a bit for each free block, is the whole truth about it: taking and giving back a block is one logged store,
+ * and free blocks hold nothing that a crash could damage. Spans with a free block are in a list a class. A span that
+ * becomes all free goes back to the pages, so memory wanders between classes. Blocks over 8 KiB are runs of whole pages
+ * of their own.
+ *
+ * Free runs are joined with their neighbours at once (Knuth's boundary tags, TAOCP 2.5, here in the page descriptors,
+ * away from the pages) and kept in lists by power of two. What is free at the very end of the used heap becomes
+ * untouched heap again.
+ *
+ * Classes are 16 bytes apart up to 128, then eight to a doubling: at most 11 % is lost in a block above 128 bytes.
+ */
+#include "space.h"
+#include "shm.h"
+
+enum page_kind { PAGE_NONE, PAGE_SPAN, PAGE_INNER, PAGE_LARGE, PAGE_FREE, PAGE_FREE_LAST };
+
+#define SPAN_MAX    16u
+#define CLASS_LARGE 8192u
+#define GROW_MAX    16u /* pages backed in one step: bounds the stall of the put that takes it */
+#define FIT_TRIES   16
+
+static unsigned log2_of(uint64_t n) {
+    return 63u - (unsigned)__builtin_clzll(n);
+}
+
+static unsigned class_of(uint64_t bytes) {
+    if (bytes <= 64)
+        return 0;
+    if (bytes <= 128)
+        return (unsigned)((bytes + 15) / 16) - 4;
+    unsigned top = log2_of(bytes - 1); /* 7 for 129..256 */
+    return 5 + (top - 7) * 8 + (unsigned)((bytes - 1) >> (top - 3)) - 8;
+}
+
+static uint64_t class_bytes(unsigned class) {
+    if (class < 5)
+        return 64 + 16 * class;
+    unsigned top = 7 + (class - 5) / 8;
+    return (UINT64_C(9) + (class - 5) % 8) << (top - 3);
+}
+
+/* Pages of a span: the fewest that waste at most a sixteenth, or the best of those that fit. */
+static unsigned class_pages(unsigned class) {
+    uint64_t size = class_bytes(class);
+    unsigned best = 1;
+    uint64_t best_waste = PAGE_BYTES;
+    for (unsigned n = (unsigned)pages_for(size); n <= SPAN_MAX && n * PAGE_BYTES / size <= 64; n++) {
+        uint64_t waste = n * PAGE_BYTES % size * 16 / n;
+        if (waste <= PAGE_BYTES)
+            return n;
+        if (waste < best_waste * 16) {
+            best_waste = waste / 16;
+            best = n;
+        }
+    }
+    return best;
+}
+
+static_assert(SIZE_CLASSES == 5 + 8 * 6, "classes up to 8 KiB");
+
+uint64_t space_block_bytes(uint64_t bytes) {
+    return bytes > CLASS_LARGE ? pages_for(bytes) * PAGE_BYTES : class_bytes(class_of(bytes));
+}
+
+/* ---- Page descriptors --------------------------------------------------------------------------------- */
+
+static struct page_desc *desc(const struct store *s, uint64_t page) {
+    return (struct page_desc *)(void *)(s->base + PAGE_BYTES) + (page - s->heap_first);
+}
+
+static uint64_t kind_word(enum page_kind kind, unsigned class, uint64_t pages) {
+    return (uint64_t)kind | (uint64_t) class << 8 | pages << 32;
+}
+
+static enum page_kind kind_of(uint64_t word) {
+    return (enum page_kind)(word & 0xff);
+}
+
+static uint64_t pages_of(uint64_t word) {
+    return word >> 32;
+}
+
+static uint64_t next_of(const struct page_desc *d) {
+    return peek(&d->links) >> 32;
+}
+
+static uint64_t prev_of(const struct page_desc *d) {
+    return peek(&d->links) & 0xffffffffu;
+}
+
+static bool in_heap(const struct store *s, uint64_t page) {
+    return page >= s->heap_first && page < peek(&ledger_of(s)->frontier);
+}
+
+/* Lists of pages; the head is a word in the ledger, 0 ends them. */
+static void list_add(struct store *s, word_t *head, uint64_t page) {
+    uint64_t first = peek(head);
+    log_set(s, &desc(s, page)->links, first << 32);
+    if (first != 0)
+        log_set(s, &desc(s, first)->links, next_of(desc(s, first)) << 32 | page);
+    log_set(s, head, page);
+}
+
+static int list_remove(struct store *s, word_t *head, uint64_t page) {
+    uint64_t next = next_of(desc(s, page)), prev = prev_of(desc(s, page));
+    if ((next != 0 && !in_heap(s, next)) || (prev != 0 && !in_heap(s, prev)) || (prev == 0 && peek(head) != page))
+        return -EUCLEAN;
+    if (prev != 0)
+        log_set(s, &desc(s, prev)->links, next << 32 | prev_of(desc(s, prev)));
+    else
+        log_set(s, head, next);
+    if (next != 0)
+        log_set(s, &desc(s, next)->links, next_of(desc(s, next)) << 32 | prev);
+    return 0;
+}
+
+/* ---- Runs of pages ------------------------------------------------------------------------------------ */
+
+static word_t *bin_of(struct store *s, uint64_t pages) {
+    return &ledger_of(s)->runs[log2_of(pages)];
+}
+
+static void run_insert(struct store *s, uint64_t page, uint64_t pages) {
+    log_set(s, &desc(s, page)->kind, kind_word(PAGE_FREE, 0, pages));
+    if (pages > 1)
+        log_set(s, &desc(s, page + pages - 1)->kind, kind_word(PAGE_FREE_LAST, 0, pages));
+    list_add(s, bin_of(s, pages), page);
+}
+
+static int run_remove(struct store *s, uint64_t page, uint64_t pages) {
+    return list_remove(s, bin_of(s, pages), page);
+}
+
+/* A free run of at least `pages`: a few tries in the bin of its size, then the first of a larger bin. 0: none. */
+static uint64_t run_find(struct store *s, uint64_t pages) {
+    unsigned bin = log2_of(pages);
+    uint64_t page = peek(&ledger_of(s)->runs[bin]);
+    for (int i = 0; i < FIT_TRIES && page != 0 && in_heap(s, page); i++) {
+        if (pages_of(peek(&desc(s, page)->kind)) >= pages)
+            return page;
+        page = next_of(desc(s, page));
+    }
+    while (++bin < RUN_BINS) {
+        page = peek(&ledger_of(s)->runs[bin]);
+        if (page != 0)
+            return page;
+    }
+    return 0;
+}
+
+/* Bytes of header and descriptors for a heap that ends at page `limit`. */
+static uint64_t front_bytes(const struct store *s, uint64_t limit) {
+    return (1 + pages_for((limit - s->heap_first) * sizeof(struct page_desc))) * PAGE_BYTES;
+}
+
+/* Back the heap up to page `to` and a little further, and its descriptors before it. */
+static int grow(struct store *s, uint64_t to) {
+    struct view *v = view_of(s);
+    uint64_t limit = peek(&v->limit), top = peek(&ledger_of(s)->log_floor) / PAGE_BYTES;
+    uint64_t step = (limit - s->heap_first) / 8 < GROW_MAX ? (limit - s->heap_first) / 8 + 1 : GROW_MAX;
+
+    if (to > top)
+        return -ENOSPC;
+    uint64_t want = to > limit + step ? to : limit + step;
+    if (want > top)
+        want = top;
+    for (;;) {
+        uint64_t have = front_bytes(s, limit), need = front_bytes(s, want);
+        int r = need > have ? shm_populate(s->base + have, need - have) : 0;
+        if (r == 0)
+            r = shm_populate(s->base + limit * PAGE_BYTES, (want - limit) * PAGE_BYTES);
+        if (r == 0)
+            break;
+        if (want == to)
+            return r;
+        want = to; /* the machine may have just enough left */
+    }
+    set(&v->limit, want);
+    return 0;
+}
+
+static int run_alloc(struct store *s, uint64_t pages, uint64_t *page) {
+    struct ledger *l = ledger_of(s);
+    uint64_t p = run_find(s, pages), have;
+    int r;
+
+    if (p != 0) {
+        if (!in_heap(s, p))
+            return -EUCLEAN;
+        have = pages_of(peek(&desc(s, p)->kind));
+        if (kind_of(peek(&desc(s, p)->kind)) != PAGE_FREE || have < pages || !in_heap(s, p + have - 1))
+            return -EUCLEAN;
+        if ((r = run_remove(s, p, have)) < 0)
+            return r;
+        if (have > pages)
+            run_insert(s, p + pages, have - pages);
+    } else {
+        p = peek(&l->frontier);
+        if (p + pages > peek(&view_of(s)->limit) && (r = grow(s, p + pages)) < 0)
+            return r;
+        log_set(s, &l->frontier, p + pages);
+    }
+    log_set(s, &l->pages_used, peek(&l->pages_used) + pages);
+    *page = p;
+    return 0;
+}
+
+static int run_free(struct store *s, uint64_t page, uint64_t pages) {
+    struct ledger *l = ledger_of(s);
+    uint64_t frontier = peek(&l->frontier), near, word;
+    int r;
+
+    log_set(s, &l->pages_used, peek(&l->pages_used) - pages);
+    near = page + pages;
+    if (near < frontier && kind_of(word = peek(&desc(s, near)->kind)) == PAGE_FREE) {
+        if (pages_of(word) == 0 || near + pages_of(word) > frontier)
+            return -EUCLEAN;
+        if ((r = run_remove(s, near, pages_of(word))) < 0)
+            return r;
+        pages += pages_of(word);
+    }
+    near = page - 1;
+    if (in_heap(s, near)) {
+        word = peek(&desc(s, near)->kind);
+        if (kind_of(word) == PAGE_FREE_LAST || (kind_of(word) == PAGE_FREE && pages_of(word) == 1)) {
+            if (pages_of(word) == 0 || !in_heap(s, page - pages_of(word)))
+                return -EUCLEAN;
+            if ((r = run_remove(s, page - pages_of(word), pages_of(word))) < 0)
+                return r;
+            page -= pages_of(word);
+            pages += pages_of(word);
+        }
+    }
+    if (page + pages == frontier)
+        log_set(s, &l->frontier, page);
+    else
+        run_insert(s, page, pages);
+    return 0;
+}
+
+/* ---- Blocks ------------------------------------------------------------------------------------------- */
+
+static uint64_t span_all_free(unsigned class) {
+    uint64_t blocks = class_pages(class) * PAGE_BYTES / class_bytes(class);
+    return blocks == 64 ? ~UINT64_C(0) : (UINT64_C(1) << blocks) - 1;
+}
+
+static int span_new(struct store *s, unsigned class, uint64_t *page) {
+    unsigned pages = class_pages(class);
+    int r = run_alloc(s, pages, page);
+    if (r < 0)
+        return r;
+    log_set(s, &desc(s, *page)->kind, kind_word(PAGE_SPAN, class, pages));
+    for (unsigned i = 1; i < pages; i++)
+        log_set(s, &desc(s, *page + i)->kind, kind_word(PAGE_INNER, 0, i));
+    log_set(s, &desc(s, *page)->free, span_all_free(class));
+    list_add(s, &ledger_of(s)->partial[class], *page);
+    return 0;
+}
+
+static int large_alloc(struct store *s, uint64_t bytes, uint64_t *offset) {
+    uint64_t pages = pages_for(bytes), page;
+    int r = run_alloc(s, pages, &page);
+    if (r < 0)
+        return r;
+    log_set(s, &desc(s, page)->kind, kind_word(PAGE_LARGE, 0, pages));
+    if (pages > 1) /* its last page must not look like the end of a free run */
+        log_set(s, &desc(s, page + pages - 1)->kind, kind_word(PAGE_INNER, 0, pages - 1));
+    *offset = page * PAGE_BYTES;
+    return 0;
+}
+
+int space_alloc(struct store *s, uint64_t bytes, uint64_t *offset) {
+    if (bytes > CLASS_LARGE)
+        return bytes > s->bytes ? -ENOSPC : large_alloc(s, bytes, offset);
+    unsigned class = class_of(bytes);
+    word_t *head = &ledger_of(s)->partial[class];
+    uint64_t page = peek(head);
+    int r = 0;
+
+    if (unlikely(page == 0) && (r = span_new(s, class, &page)) < 0)
+        return r;
+    if (unlikely(!in_heap(s, page)))
+        return -EUCLEAN;
+    struct page_desc *d = desc(s, page);
+    uint64_t free = peek(&d->free);
+    if (unlikely(free == 0 || peek(&d->kind) != kind_word(PAGE_SPAN, class, class_pages(class))))
+        return -EUCLEAN;
+    log_set(s, &d->free, free & (free - 1));
+    if ((free & (free - 1)) == 0 && (r = list_remove(s, head, page)) < 0)
+        return r;
+    *offset = page * PAGE_BYTES + (unsigned)__builtin_ctzll(free) * class_bytes(class);
+    return 0;
+}
+
+int space_free(struct store *s, uint64_t offset) {
+    uint64_t page = offset / PAGE_BYTES, word;
+    int r;
+
+    if (unlikely(!in_heap(s, page)))
+        return -EUCLEAN;
+    word = peek(&desc(s, page)->kind);
+    if (kind_of(word) == PAGE_INNER) {
+        if (pages_of(word) > page - s->heap_first)
+            return -EUCLEAN;
+        page -= pages_of(word);
+        word = peek(&desc(s, page)->kind);
+    }
+    if (kind_of(word) == PAGE_LARGE) {
+        if (offset != page * PAGE_BYTES || pages_of(word) == 0 || !in_heap(s, page + pages_of(word) - 1))
+            return -EUCLEAN;
+        return run_free(s, page, pages_of(word));
+    }
+    unsigned class = word >> 8 & 0xff;
+    if (kind_of(word) != PAGE_SPAN || class >= SIZE_CLASSES)
+        return -EUCLEAN;
+    struct page_desc *d = desc(s, page);
+    word_t *head = &ledger_of(s)->partial[class];
+    uint64_t free = peek(&d->free), index = (offset - page * PAGE_BYTES) / class_bytes(class),
+             all = span_all_free(class);
+    if (offset != page * PAGE_BYTES + index * class_bytes(class) || (free >> index & 1) != 0 || (all >> index & 1) == 0)
+        return -EUCLEAN;
+    log_set(s, &d->free, free | UINT64_C(1) << index);
+    if (free == 0)
+        list_add(s, head, page);
+    /* keep the last span of a class: a size in use now and then should not build one each time */
+    if ((free | UINT64_C(1) << index) == all && (next_of(d) != 0 || prev_of(d) != 0)) {
+        if ((r = list_remove(s, head, page)) < 0)
+            return r;
+        return run_free(s, page, class_pages(class));
+    }
+    return 0;
+}
+
+/* ---- Whole tables -------------------------------------------------------------------------------------- */
+
+uint64_t space_heap_first(uint64_t max_bytes) {
+    return 1 + pages_for(max_bytes / PAGE_BYTES * sizeof(struct page_desc));
+}
+
+int space_format(struct store *s) {
+    struct table_page *p = page_of(s);
+    p->heap_first = s->heap_first = space_heap_first(s->bytes);
+    set(&p->ledger.frontier, p->heap_first);
+    set(&p->ledger.log_floor, s->bytes - PAGE_BYTES);
+    set(&p->view.limit, p->heap_first);
+    return shm_populate(s->base + s->bytes - PAGE_BYTES, PAGE_BYTES);
+}
+
+uint64_t space_bytes_used(const struct store *s) {
+    return front_bytes(s, get(&view_of(s)->limit)) + get(&ledger_of(s)->pages_used) * PAGE_BYTES + PAGE_BYTES;
+}
+
+uint64_t space_bytes_taken(const struct store *s) {
+    uint64_t limit = get(&view_of(s)->limit);
+    return front_bytes(s, limit) + (limit - s->heap_first) * PAGE_BYTES + (s->bytes - get(&ledger_of(s)->log_floor));
+}

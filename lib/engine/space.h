@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Space: memory inside a table, as blocks and as runs of pages. Transactional: everything is done through the undo log.
+ */
+#ifndef HEIR_SPACE_H
+#define HEIR_SPACE_H
+
+#include "undo.h"
+
+/* Log entries that one call of space_alloc or space_free may need. */
+#define SPACE_LOG 48u
+
+/* First heap page of a table of this size. */
+uint64_t space_heap_first(uint64_t max_bytes);
+
+/* Fill in the ledger of a fresh, zeroed table whose first page is backed. -ENOSPC. */
+int space_format(struct store *s);
+
+/* Take a block of at least `bytes`; blocks of a page or more begin on a page. -ENOSPC, -EUCLEAN. */
+int space_alloc(struct store *s, uint64_t bytes, uint64_t *offset);
+
+/* Give a block back. -EUCLEAN when it is none, or free. */
+int space_free(struct store *s, uint64_t offset);
+
+/* What a block of `bytes` takes. */
+uint64_t space_block_bytes(uint64_t bytes);
+
+/* Memory in use, and memory taken from the system. */
+uint64_t space_bytes_used(const struct store *s);
+uint64_t space_bytes_taken(const struct store *s);
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/* The undo log; see undo.h. */
+#include "undo.h"
+#include "shm.h"
+#include <sys/mman.h>
+
+#define LOG_STEP (4 * PAGE_BYTES)
+#define LOG_KEEP (64 * PAGE_BYTES)
+
+void undo_begin(struct store *s) {
+    struct ledger *l = ledger_of(s);
+
+    s->txn = peek(&view_of(s)->committed) + 1;
+    s->log_count = 0;
+    /* the old log ends before the new one begins: log_txn is of a committed or undone transaction here */
+    set(&l->log_count, 0);
+    set(&l->changes, 0);
+    set(&l->log_txn, s->txn);
+}
+
+int undo_grow(struct store *s, uint64_t n) {
+    struct ledger *l = ledger_of(s);
+    uint64_t need = sizeof(struct log_entry) * (s->log_count + n);
+    uint64_t heap = readable(s), floor = get(&l->log_floor), to;
+
+    if (need > s->bytes - heap)
+        return -ENOSPC;
+    to = (s->bytes - need) / PAGE_BYTES * PAGE_BYTES;
+    if (floor - to < LOG_STEP)
+        to = floor - heap > LOG_STEP ? floor - LOG_STEP : heap;
+    if (to > s->bytes - need)
+        return -ENOSPC;
+    int r = shm_populate(s->base + to, floor - to);
+    if (r < 0)
+        return r;
+    set(&l->log_floor, to);
+    return 0;
+}
+
+int undo_back_to(struct store *s, uint64_t keep) {
+    struct ledger *l = ledger_of(s);
+    struct view *v = view_of(s);
+    uint64_t count = get(&l->log_count), floor = get(&l->log_floor);
+
+    if (floor > s->bytes || count > (s->bytes - floor) / sizeof(struct log_entry))
+        return -EUCLEAN;
+    while (count > keep) {
+        struct log_entry *entry = (struct log_entry *)(void *)(s->base + s->bytes) - count;
+        if (entry->offset % 8 != 0 || entry->offset >= s->bytes - PAGE_BYTES)
+            return -EUCLEAN;
+        /* visible to others now: */
+        set((word_t *)(void *)(s->base + entry->offset), entry->old);
+        set(&l->log_count, --count);
+    }
+    s->log_count = count;
+    /* Readers may still stand on blocks that are free again: they notice by this, before the blocks are used anew. */
+    set(&v->rollbacks, peek(&v->rollbacks) + 1);
+    atomic_thread_fence(memory_order_seq_cst);
+    return 0;
+}
+
+int undo_all(struct store *s, uint64_t *changes) {
+    struct ledger *l = ledger_of(s);
+
+    if (changes != NULL)
+        *changes = 0;
+    s->txn = 0;
+    s->log_count = 0;
+    if (get(&l->log_txn) != get(&view_of(s)->committed) + 1)
+        return 0;
+    int r = undo_back_to(s, 0);
+    if (r < 0)
+        return r;
+    if (changes != NULL) {
+        /* noted before the log ends, so that a crash here counts them again and not twice */
+        *changes = get(&l->changes);
+        set(&l->undone, *changes);
+        set(&l->undone_epoch, get(&page_of(s)->owner) >> OWNER_ID_BITS);
+    }
+    set(&l->log_txn, 0);
+    return 0;
+}
+
+void undo_trim(struct store *s) {
+    struct ledger *l = ledger_of(s);
+    uint64_t floor = peek(&l->log_floor), to = s->bytes - PAGE_BYTES;
+
+    if (likely(s->bytes - floor <= LOG_KEEP))
+        return;
+    /* the floor first: a crash in between leaves memory that is backed and not known to be, which does no harm */
+    set(&l->log_floor, to);
+    madvise(s->base + floor, to - floor, MADV_REMOVE);
+}

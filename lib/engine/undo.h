@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The undo log: what makes a transaction all or nothing.
+ *
+ * Every word of shared metadata is changed through log_set(), which first notes {offset, old value} at the end of the
+ * file. The log belongs to transaction log_txn and counts only while log_txn == committed + 1: the store that commits a
+ * transaction also ends its log. Rolling back writes the old values back, newest first; killed inside, it is done
+ * again.
+ */
+#ifndef HEIR_UNDO_H
+#define HEIR_UNDO_H
+
+#include "store.h"
+
+/* Begin transaction committed + 1. */
+void undo_begin(struct store *s);
+
+/* Make room for n more entries; -ENOSPC. */
+int undo_grow(struct store *s, uint64_t n);
+
+static inline int undo_reserve(struct store *s, uint64_t n) {
+    if (likely(s->bytes - sizeof(struct log_entry) * (s->log_count + n) >= peek(&ledger_of(s)->log_floor)))
+        return 0;
+    return undo_grow(s, n);
+}
+
+/* Change a word of shared metadata. Room must have been reserved. */
+static inline void log_set(struct store *s, word_t *word, uint64_t value) {
+    struct log_entry *entry = (struct log_entry *)(void *)(s->base + s->bytes) - (s->log_count + 1);
+    entry->offset = (uint64_t)((uint8_t *)word - s->base);
+    entry->old = peek(word);
+    /* from here on a crash undoes the word */
+    set(&ledger_of(s)->log_count, ++s->log_count);
+    /* visible to others now: */
+    set(word, value);
+}
+
+/* Take back all entries from number `keep` on; for readers this counts as a rollback. -EUCLEAN. */
+int undo_back_to(struct store *s, uint64_t keep);
+
+/* Take back a transaction that did not commit, if there is one; *changes (may be NULL): how many changes it had made.
+ * May be called by any process that holds the writer mutex, and again after a crash inside. -EUCLEAN. */
+int undo_all(struct store *s, uint64_t *changes);
+
+/* After a commit: give the memory of a very long log back. */
+void undo_trim(struct store *s);
+
+#endif

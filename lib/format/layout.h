@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The format: what lies in shared memory, byte by byte. Someone with a hex dump and this file can read a table.
+ *
+ * There are three kinds of objects under /dev/shm, all created by the keeper:
+ *
+ *   heir.NS.k         the namespace: struct space_page. Numbers that are never used twice, and the keeper's lock
+ * (flock) heir.NS.c.ID      a client:      struct client_page heir.NS.t.TABLE   a table:       struct table_page, then
+ *
+ *        0  table_page                  one page
+ *     4096  page descriptors            24 bytes for each page of the file, backed as far as `limit` reaches
+ *           heap                        pages from heap_first up to `limit`: index, versions, history
+ *           (never touched)             between limit and log_floor the file is a hole
+ *   max_bytes undo log, growing down    16-byte entries from the end of the file
+ *
+ * THE RULES
+ *  F1  Everything is an offset from the start of the file; 0 is "none". A version is named by its granule (offset /
+ * 16). F2  What comes out of shared memory is input: no offset is followed that is not below `limit` (or in the log).
+ *  F3  A killed thread leaves a prefix of its program order. Every store to a field below is an atomic release store,
+ * so the compiler keeps that order; what a crash leaves is told at each field. F4  "logged": the field is changed only
+ * inside a transaction, by log_set(), which writes its old value to the undo log first. A crash leaves the field
+ * anywhere; rolling back restores it. F5  "monotone": only grows, is not rolled back, and every value it ever had
+ * remains true. F6  Numbers are native: a file is read by machines of the same endianness and word size (checked at
+ * open).
+ *
+ * A test freezes sizes and offsets; change them only together with LAYOUT_VERSION.
+ */
+#ifndef HEIR_LAYOUT_H
+#define HEIR_LAYOUT_H
+
+#include <assert.h>
+#include <heir.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+#define LAYOUT_VERSION 1u
+#define TABLE_MAGIC    UINT64_C(0x31656c6261746568) /* "hetable1" */
+#define CLIENT_MAGIC   UINT64_C(0x31746e65696c6368) /* "hclient1" */
+#define SPACE_MAGIC    UINT64_C(0x3165636170736568) /* "hespace1" */
+#define ENDIAN_MARK    0x01020304u
+
+#define PAGE_BYTES     4096u
+#define GRANULE        16u
+#define NAME_ROOM      64u
+#define SIZE_CLASSES   53u
+#define RUN_BINS       25u
+#define OWNER_ID_BITS  28u  /* of the owner word; the rest is the epoch */
+#define OWNED_FIRST    192u /* owned-set entries that fit in a fresh client page */
+#define PINS_A_CLIENT  16u
+
+typedef _Atomic uint64_t word_t;
+
+/* ---- Common head of all objects. Written once, before `magic`, which is stored last: without it the object is not
+ * ready. */
+struct object_head {
+    word_t magic;        /*  0 stored last at creation */
+    uint32_t version;    /*  8 LAYOUT_VERSION */
+    uint32_t endian;     /* 12 ENDIAN_MARK */
+    uint16_t word_size;  /* 16 sizeof(void *) */
+    uint16_t mutex_size; /* 18 sizeof(pthread_mutex_t): C libraries differ */
+    uint32_t libc_mark;  /* 20 which C library made the mutexes */
+    uint64_t id;         /* 24 table's or client's number in the namespace, never used again */
+    uint64_t created_ns; /* 32 CLOCK_REALTIME */
+    uint8_t uuid[16];    /* 40 of this very object; for a client: its secret */
+    uint32_t uid, gid;   /* 56 whose it is */
+};
+static_assert(sizeof(struct object_head) == 64, "format");
+
+/* ---- Tables ------------------------------------------------------------------------------------------- */
+
+/* How an epoch began. Written whole by whoever changes the owner, under the writer mutex, before the owner word is
+ * switched to the epoch; a crash before that leaves a record that nothing names. The record of epoch e is in
+ * transfers[e & 1]. */
+struct transfer {
+    word_t epoch;
+    uint64_t from;   /* previous owner */
+    uint32_t reason; /* enum heir_reason */
+    uint32_t data_len;
+    uint64_t undone;   /* changes rolled back since the last client owned it */
+    uint64_t since_ns; /* CLOCK_REALTIME */
+    uint8_t data[HEIR_DATA_MAX];
+};
+static_assert(sizeof(struct transfer) == 552, "format");
+
+/* What can be set anew. Written whole to settings[(version + 1) & 1], then settings_version is raised: the commit. */
+struct settings {
+    char name[NAME_ROOM]; /* after a crash in heir_rename the file's own name is right, and the adopting keeper restores
+                             this */
+    char heir[NAME_ROOM]; /* "": the keeper */
+    uint64_t data_len;
+    uint8_t data[HEIR_DATA_MAX];
+};
+static_assert(sizeof(struct settings) == 648, "format");
+
+/* What readers look at for every read: one cache line. */
+struct view {
+    word_t committed; /* last committed transaction. Its store is the commit. Monotone */
+    word_t horizon;   /* states before this transaction can no longer be read: raised before what they need is reused.
+                         Monotone */
+    word_t rollbacks; /* raised after a rollback, before what it set free is reused. Monotone */
+    word_t directory; /* offset of the index directory | its depth (6 bits). Logged */
+    word_t limit;     /* heap pages below this number are backed by memory. Monotone */
+    word_t objects;   /* living objects. Logged */
+    word_t cleared;   /* offset of the newest struct clearing that a reader may need, 0: none. Logged */
+    word_t reserved;
+};
+static_assert(sizeof(struct view) == 64, "format");
+
+/* What the writer keeps. */
+struct ledger {
+    word_t log_txn;      /* the log below undoes this transaction: it counts only while log_txn == committed + 1 */
+    word_t log_count;    /* entries in the log */
+    word_t log_floor;    /* the file is backed from here to its end */
+    word_t changes;      /* changes made by log_txn */
+    word_t undone;       /* changes rolled back after a death ... */
+    word_t undone_epoch; /* ... in this epoch */
+    word_t frontier;     /* first heap page never used. Logged */
+    word_t pages_used;   /* heap pages in use. Logged */
+    word_t history_head, history_tail;          /* record numbers. Logged */
+    word_t head_chunk, tail_chunk, spare_chunk; /* offsets. Logged */
+    word_t sweep;                               /* how far the CLEAR record at the head has been worked off. Logged */
+    word_t next_horizon;                        /* the horizon that the writer is about to raise; see history.c */
+    word_t reserved;
+    word_t partial[SIZE_CLASSES]; /* first page of a span with free blocks, a list a class. Logged */
+    word_t runs[RUN_BINS];        /* first page of a free run of 2^i to 2^(i+1)-1 pages. Logged */
+};
+static_assert(sizeof(struct ledger) == 752, "format");
+
+struct table_page {
+    struct object_head head; /* 0 */
+    /* 64: written once, at creation */
+    uint64_t max_bytes;
+    uint64_t heap_first; /* first page of the heap */
+    uint64_t hash_seed;
+    uint64_t key_size, value_size;
+    uint32_t type, access, mode, reserved0;
+    uint64_t reserved1[1];
+    /* 128 */
+    word_t owner; /* epoch << 28 | client id: see owner.h. The one store that transfers the table */
+    word_t settings_version;
+    word_t pin_floor; /* oldest pinned transaction, 0: none. Written by the keeper alone */
+    word_t waiting;   /* claims in line, for inspection. Written by the keeper alone */
+    word_t destroyed; /* 1: removed; claims and writes are refused. Written under the writer mutex */
+    uint64_t reserved2[3];
+    /* 192 */
+    struct view view;
+    /* 256: the writer mutex. It stays where it is for life, and is locked through the writable view only */
+    union {
+        pthread_mutex_t mutex;
+        uint8_t room[64];
+    } writer;
+    /* 320 */
+    struct ledger ledger;
+    /* 1072 */
+    struct transfer transfers[2];
+    struct settings settings[2];
+};
+static_assert(offsetof(struct table_page, owner) == 128, "format");
+static_assert(offsetof(struct table_page, view) == 192, "format");
+static_assert(offsetof(struct table_page, writer) == 256, "format");
+static_assert(offsetof(struct table_page, ledger) == 320, "format");
+static_assert(sizeof(struct table_page) <= PAGE_BYTES, "format");
+
+/* Undo log entry i lies at max_bytes - 16 * (i + 1). */
+struct log_entry {
+    uint64_t offset; /* of an 8-byte word */
+    uint64_t old;
+};
+
+/* Page descriptor; all words are logged. See space.c. */
+struct page_desc {
+    word_t kind;  /* enum page_kind | size class << 8 | pages << 32 */
+    word_t links; /* next page << 32 | previous page, in a list of spans or of runs */
+    word_t free;  /* spans: a bit for each free block */
+};
+static_assert(sizeof(struct page_desc) == 24, "format");
+
+/* A version of an object. Immutable once published, but for `ended`. */
+struct version {
+    word_t made;    /* transaction << 8 | high byte of the key length */
+    word_t ended;   /* transaction that deleted it, 0: none, << 8 | low byte of the key length. Logged */
+    word_t prev;    /* value length << 32 | granule of the version before this one, 0: none */
+    uint8_t data[]; /* key, padded to 8 bytes, then value */
+};
+static_assert(sizeof(struct version) == 24, "format");
+
+/* An index replaced by an empty one: readers of states before `txn` use the one noted here. Written before it is
+ * linked. */
+struct clearing {
+    uint64_t txn;
+    uint64_t directory; /* directory word */
+    word_t prev;        /* the clearing before this one, 0: none. Logged */
+};
+
+/* History record; see history.c. */
+struct record {
+    uint64_t txn;
+    uint64_t made; /* offset of the version it added, 0: none */
+    uint64_t gone; /* offset that no later state needs, 0: none; | enum record_kind */
+};
+#define CHUNK_RECORDS 170u
+struct chunk {
+    word_t next;
+    uint64_t reserved;
+    struct record records[CHUNK_RECORDS];
+};
+static_assert(sizeof(struct chunk) == PAGE_BYTES, "format");
+
+/* Index: a directory of words (segment offset | its depth), and segments of one page: see index.c.
+ * slot: hash (32 bits) << 32 | granule; 0: never used, hash << 32 with granule 0: used before */
+#define SEGMENT_GROUPS 64u
+#define GROUP_SLOTS    8u
+
+/* ---- Clients ------------------------------------------------------------------------------------------ */
+
+/* A table that the client may own: in it before the owner word names the client, out of it after it names another. */
+struct owned {
+    word_t table; /* id, 0: free entry */
+    word_t epoch; /* hint: the epoch of the client's last transfer; the table's own owner word is the truth */
+};
+
+struct pin {
+    word_t table; /* id, 0: free */
+    word_t txn;
+};
+
+struct client_page {
+    struct object_head head; /* 0; uuid is the secret that proves a reconnecting client */
+    char name[NAME_ROOM];    /* 64: role. Written once */
+    int32_t pid, tid;        /* 128: as seen by the keeper; written once */
+    uint64_t
+        start_time; /* of the process, clock ticks after boot: tells it from a later one with its pid. Written once */
+    word_t closing; /* 144: the client leaves in an orderly way */
+    word_t dead;    /* 152: raised by the keeper before it reads the owned set */
+    word_t owned_count; /* 160: entries of `owned` ever used. Monotone; written by the keeper */
+    word_t owned_room;  /* 168: entries backed by memory. Monotone; written by the keeper */
+    uint64_t reserved[2];
+    /* 192: the life mutex. Locked by the client's thread from heir_open on */
+    union {
+        pthread_mutex_t mutex;
+        uint8_t room[64];
+    } life;
+    struct pin pins[PINS_A_CLIENT]; /* 256; written by the keeper */
+    struct owned owned[];           /* 512; written by the keeper */
+};
+static_assert(offsetof(struct client_page, life) == 192, "format");
+static_assert(offsetof(struct client_page, owned) == 512, "format");
+#define CLIENT_OWNED_MAX  UINT64_C(1048576)
+#define CLIENT_PAGE_BYTES (512 + CLIENT_OWNED_MAX * 16)
+static_assert(512 + OWNED_FIRST * 16 <= PAGE_BYTES, "format");
+
+/* ---- The namespace ------------------------------------------------------------------------------------ */
+
+struct space_page {
+    struct object_head head;
+    word_t next_client; /* 64: ids below have been given out. Raised before the id is used */
+    word_t next_table;
+    word_t keeper_pid; /* for people */
+};
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* Robust mutexes; see robust.h. */
+#include "robust.h"
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int robust_init(pthread_mutex_t *mutex) {
+    pthread_mutexattr_t attr;
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_NORMAL);
+    int r = pthread_mutex_init(mutex, &attr);
+    pthread_mutexattr_destroy(&attr);
+    return -r;
+}
+
+static int result(int r) {
+    return r == ENOTRECOVERABLE || r == EINVAL ? -EUCLEAN : -r;
+}
+
+int robust_lock(pthread_mutex_t *mutex) {
+    return result(pthread_mutex_lock(mutex));
+}
+
+int robust_try(pthread_mutex_t *mutex) {
+    return result(pthread_mutex_trylock(mutex));
+}
+
+void robust_repaired(pthread_mutex_t *mutex) {
+    pthread_mutex_consistent(mutex);
+}
+
+void robust_unlock(pthread_mutex_t *mutex) {
+    pthread_mutex_unlock(mutex);
+}
+
+static _Atomic uint32_t *word_of(const pthread_mutex_t *mutex) {
+    return (_Atomic uint32_t *)(uintptr_t)&mutex->__data.__lock;
+}
+
+uint32_t robust_holder(const pthread_mutex_t *mutex) {
+    uint32_t word = atomic_load_explicit(word_of(mutex), memory_order_acquire);
+    return (word & FUTEX_OWNER_DIED) != 0 ? 0 : word & FUTEX_TID_MASK;
+}
+
+const uint32_t *robust_watch(pthread_mutex_t *mutex, uint32_t *expected) {
+    _Atomic uint32_t *word = word_of(mutex);
+    uint32_t value = atomic_load_explicit(word, memory_order_acquire);
+
+    do {
+        if ((value & FUTEX_OWNER_DIED) != 0 || (value & FUTEX_TID_MASK) == 0)
+            return NULL;
+    } while ((value & FUTEX_WAITERS) == 0 && !atomic_compare_exchange_weak(word, &value, value | FUTEX_WAITERS));
+    *expected = value | FUTEX_WAITERS;
+    return (const uint32_t *)(uintptr_t)word;
+}
+
+void robust_bury(pthread_mutex_t *mutex) {
+    _Atomic uint32_t *word = word_of(mutex);
+    uint32_t value = atomic_load_explicit(word, memory_order_acquire);
+
+    while ((value & FUTEX_TID_MASK) != 0 && (value & FUTEX_OWNER_DIED) == 0) {
+        if (atomic_compare_exchange_weak(word, &value, (value & FUTEX_WAITERS) | FUTEX_OWNER_DIED)) {
+            syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
+            return;
+        }
+    }
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Taking over what an earlier keeper left: everything in the namespace's shared memory, whole or not.
+ *
+ * Whatever step the earlier keeper died in, what it left is one of these: an object that is not ready (its creation:
+ * removed), a table marked as destroyed (removed), a table in a set of a client that does not own it (taken out), a
+ * table whose owner has ended (settled as at any death), a name in a header that is not the file's (the file is right).
+ * What is none of these and not whole is set aside: named in the log, left alone, and refused with -EUCLEAN.
+ */
+#include "atomics.h"
+#include "owner.h"
+#include "robust.h"
+#include "shm.h"
+#include "space.h"
+#include "state.h"
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int adopt_missing(const struct heir_keeper *k, const char *name) {
+    char object[SHM_NAME_ROOM];
+    shm_name(object, k->ns, 't', name);
+    int fd = shm_open_object(object, false);
+    if (fd < 0)
+        return fd == -ENOENT ? -ENOENT : -EUCLEAN;
+    close(fd);
+    return -EUCLEAN;
+}
+
+typedef int visit_object(struct heir_keeper *k, const char *name, int fd, uint64_t bytes);
+
+/* All objects of a kind. `name` is the part after heir.NS.KIND. */
+static int scan(struct heir_keeper *k, char kind, visit_object *visit) {
+    char prefix[SHM_NAME_ROOM];
+    struct dirent *entry;
+    DIR *folder = opendir(SHM_FOLDER);
+    int r = 0;
+
+    if (folder == NULL)
+        return -errno;
+    shm_name(prefix, k->ns, kind, NULL);
+    while (r == 0 && (entry = readdir(folder)) != NULL) {
+        char object[sizeof entry->d_name + 1];
+        struct stat st;
+        if (strncmp(entry->d_name, prefix + 1, strlen(prefix + 1)) != 0)
+            continue;
+        snprintf(object, sizeof object, "/%s", entry->d_name);
+        int fd = shm_open_object(object, true);
+        if (fd < 0 || fstat(fd, &st) < 0) {
+            keeper_log(k, HEIR_LOG_ERROR, "%s: cannot be opened (%s), set aside", object,
+                       strerror(fd < 0 ? -fd : errno));
+            if (kind == 't')
+                k->damaged++;
+        } else {
+            r = visit(k, object + strlen(prefix), fd, (uint64_t)st.st_size);
+        }
+        if (fd >= 0)
+            close(fd);
+    }
+    closedir(folder);
+    return r;
+}
+
+static void remove_object(struct heir_keeper *k, char kind, const char *name) {
+    char object[SHM_NAME_ROOM];
+    shm_name(object, k->ns, kind, name);
+    shm_remove(object);
+}
+
+static void set_aside(struct heir_keeper *k, char kind, const char *name, int error) {
+    if (kind == 't')
+        k->damaged++;
+    keeper_log(k, HEIR_LOG_ERROR, "%s %s: %s, set aside", kind == 't' ? "table" : "client", name,
+               error == -EPROTONOSUPPORT ? "made by another version of libheir" : "damaged");
+}
+
+static int adopt_client(struct heir_keeper *k, const char *name, int fd, uint64_t bytes) {
+    struct client_page *page = bytes == CLIENT_PAGE_BYTES ? shm_map(fd, bytes, true) : NULL;
+    int r = page != NULL ? shm_populate(page, PAGE_BYTES) : -EUCLEAN; /* a cut and stretched file has holes */
+
+    if (r == 0)
+        r = head_check(&page->head, CLIENT_MAGIC, bytes, CLIENT_PAGE_BYTES);
+    if (r == 0 && (page->head.id == 0 || page->head.id > OWNER_ID_MAX || strtoull(name, NULL, 10) != page->head.id ||
+                   get(&page->owned_room) > CLIENT_OWNED_MAX || get(&page->owned_count) > get(&page->owned_room) ||
+                   client_by_id(k, page->head.id) != NULL))
+        r = -EUCLEAN;
+    if (r < 0) {
+        if (page != NULL)
+            munmap(page, bytes);
+        if (r == -EAGAIN || bytes == 0)
+            remove_object(k, 'c', name);
+        else
+            set_aside(k, 'c', name, r);
+        return 0;
+    }
+    struct keeper_client *c = client_enter(k, page);
+    if (c == NULL) {
+        munmap(page, bytes);
+        return -ENOMEM;
+    }
+    c->ready = true;
+    if (get(&k->space->next_client) <= c->id)
+        set(&k->space->next_client, c->id + 1);
+    client_watch_process(k, c, NULL);
+    return 0;
+}
+
+static int check_table(const struct table_page *page, uint64_t bytes) {
+    int r = head_check(&page->head, TABLE_MAGIC, bytes, HEIR_TABLE_MIN);
+    if (r < 0)
+        return r;
+    const struct view *v = &page->view;
+    const struct ledger *l = &page->ledger;
+    if (page->max_bytes != bytes || page->heap_first != space_heap_first(bytes) || page->type > HEIR_DUPLICATE_BAG ||
+        page->access > HEIR_PRIVATE || get(&v->limit) < page->heap_first ||
+        get(&v->limit) * PAGE_BYTES > get(&l->log_floor) || get(&l->log_floor) >= bytes ||
+        get(&v->horizon) > get(&v->committed) || page->head.id == 0)
+        return -EUCLEAN;
+    return 0;
+}
+
+static int adopt_table(struct heir_keeper *k, const char *name, int fd, uint64_t bytes) {
+    struct table_page *page = bytes >= PAGE_BYTES ? shm_map(fd, PAGE_BYTES, true) : NULL;
+    struct settings settings;
+    int r = page != NULL ? shm_populate(page, PAGE_BYTES) : -EUCLEAN;
+
+    if (r == 0)
+        r = check_table(page, bytes);
+    if (r == 0 && (!name_valid(name) || table_by_id(k, page->head.id) != NULL))
+        r = -EUCLEAN;
+    bool destroyed = r == 0 && get(&page->destroyed) != 0;
+    if (r < 0 || destroyed) {
+        if (page != NULL)
+            munmap(page, PAGE_BYTES);
+        if (destroyed || r == -EAGAIN || bytes == 0)
+            remove_object(k, 't', name);
+        else
+            set_aside(k, 't', name, r);
+        return 0;
+    }
+    settings_read(page, &settings);
+    if (strcmp(settings.name, name) != 0) {
+        memset(settings.name, 0, sizeof settings.name);
+        strcpy(settings.name, name);
+        settings_write(page, &settings);
+    }
+    set(&page->pin_floor, 0);
+    set(&page->waiting, 0);
+    if (get(&k->space->next_table) <= page->head.id)
+        set(&k->space->next_table, page->head.id + 1);
+    if (table_enter(k, name, page) == NULL) {
+        munmap(page, PAGE_BYTES);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+/* Its owned set and the owner words, made to agree. */
+static void adopt_owned(struct heir_keeper *k, struct keeper_client *c) {
+    uint64_t count = get(&c->page->owned_count);
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t id = get(&c->page->owned[i].table);
+        struct keeper_table *t = id != 0 ? table_by_id(k, id) : NULL;
+        if (t != NULL && t->owner == c)
+            t->owned_entry = i;
+        else if (id != 0)
+            owned_remove(c->page, i, id);
+    }
+}
+
+int adopt_all(struct heir_keeper *k) {
+    struct keeper_client *c, *next;
+    struct keeper_table *t, *next_table;
+    uint64_t began = clock_mono_ns();
+    int r = scan(k, 'c', adopt_client);
+
+    if (r == 0)
+        r = scan(k, 't', adopt_table);
+    if (r < 0)
+        return r;
+    cds_list_for_each_entry_safe(t, next_table, &k->tables, all) reign_adopt(k, t);
+    cds_list_for_each_entry(c, &k->clients, all) {
+        adopt_owned(k, c);
+        reign_pin_again(k, c);
+    }
+    if (k->table_count + k->client_count + k->damaged != 0)
+        keeper_log(k, HEIR_LOG_NOTICE, "adopted %lu tables and %lu clients of an earlier keeper in %lu us, %lu damaged",
+                   (unsigned long)k->table_count, (unsigned long)k->client_count,
+                   (unsigned long)((clock_mono_ns() - began) / 1000), (unsigned long)k->damaged);
+    cds_list_for_each_entry_safe(c, next, &k->clients, all) {
+        if (robust_holder(&c->page->life.mutex) == 0)
+            reign_end_client(k, c, clock_mono_ns());
+        else if ((r = watcher_add(k, c)) < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int purge_client(struct heir_keeper *k, const char *name, int fd, uint64_t bytes) {
+    (void)fd;
+    (void)bytes;
+    remove_object(k, 'c', name);
+    return 0;
+}
+
+static int purge_table(struct heir_keeper *k, const char *name, int fd, uint64_t bytes) {
+    struct table_page *page = bytes >= PAGE_BYTES ? shm_map(fd, PAGE_BYTES, true) : NULL;
+    if (page != NULL) {
+        /* its owner may live: let its writes be refused */
+        if (shm_populate(page, PAGE_BYTES) == 0 && check_table(page, bytes) == 0)
+            set(&page->destroyed, 1);
+        munmap(page, PAGE_BYTES);
+    }
+    remove_object(k, 't', name);
+    keeper_log(k, HEIR_LOG_NOTICE, "table %s: purged", name);
+    return 0;
+}
+
+int purge_all(struct heir_keeper *k) {
+    int r = scan(k, 't', purge_table);
+    return r < 0 ? r : scan(k, 'c', purge_client);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* Connections: accepting, receiving, replying, closing. Whatever comes in is a request of full length, or the end of
+ * the connection. */
+#include "atomics.h"
+#include "robust.h"
+#include "shm.h"
+#include "state.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BURST 64 /* messages taken from one connection before others have their turn */
+
+void connection_accept(struct heir_keeper *k) {
+    for (;;) {
+        int fd = accept4(k->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0) {
+            if (errno == EINTR || errno == ECONNABORTED)
+                continue;
+            if (errno != EAGAIN) {
+                if (!k->short_of_descriptors)
+                    keeper_log(k, HEIR_LOG_ERROR, "cannot accept a connection: %s", strerror(errno));
+                k->short_of_descriptors = true;
+                nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL); /* the queue stays readable: do not spin */
+            }
+            return;
+        }
+        k->short_of_descriptors = false;
+        struct ucred who;
+        socklen_t len = sizeof who;
+        struct connection *c = calloc(1, sizeof *c);
+        if (c == NULL || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0) {
+            free(c);
+            close(fd);
+            continue;
+        }
+        *c = (struct connection){.fd = fd, .uid = who.uid, .gid = who.gid, .pid = who.pid};
+        cds_list_add(&c->all, &k->connections);
+        if (keeper_poll(k, fd, SOURCE_CONNECTION, (uintptr_t)c) < 0)
+            connection_close(k, c);
+    }
+}
+
+void connection_close(struct heir_keeper *k, struct connection *c) {
+    struct keeper_client *client = c->client;
+
+    close(c->fd); /* leaves epoll by itself */
+    cds_list_del(&c->all);
+    free(c);
+    if (client == NULL)
+        return;
+    client->connection = NULL;
+    reign_drop_claims(client);
+    /* The second sign of a death, for when watchers are short: look whether the client lives. One that was only on its
+     * way in is gone. */
+    if (!client->ready || robust_holder(&client->page->life.mutex) == 0)
+        reign_end_client(k, client, clock_mono_ns());
+}
+
+/* Is it a request: 0, or the reason why not. */
+static int check(const struct wire_request *q, size_t got) {
+    if (got < sizeof q->head || q->head.magic != WIRE_MAGIC)
+        return -EPROTO;
+    if (q->head.version != WIRE_VERSION)
+        return -EPROTONOSUPPORT;
+    if (got != sizeof *q || q->head.length != got || q->head.type == 0 || q->head.type >= WIRE_TYPES)
+        return -EPROTO;
+    if (!wire_text_ok(q->name) || !wire_text_ok(q->heir) || q->data_len > HEIR_DATA_MAX)
+        return -EPROTO;
+    return 0;
+}
+
+void connection_receive(struct heir_keeper *k, struct connection *c) {
+    for (int i = 0; i < BURST; i++) {
+        struct wire_request q;
+        size_t got = 0;
+        int fd, r = wire_receive(c->fd, &q, sizeof q, &got, &fd);
+
+        if (r == -EAGAIN)
+            return;
+        if (r < 0 || got == 0) {
+            if (r == -EPROTO)
+                keeper_log(k, HEIR_LOG_NOTICE, "pid %d, uid %u: malformed message, disconnected", c->pid, c->uid);
+            connection_close(k, c);
+            return;
+        }
+        r = check(&q, got);
+        if (r < 0) {
+            if (r == -EPROTONOSUPPORT) { /* it will understand this much of any version */
+                struct wire_reply reply = {.error = r};
+                connection_reply(c, &q, &reply, -1);
+            }
+            keeper_log(k, HEIR_LOG_NOTICE, "pid %d, uid %u: %s, disconnected", c->pid, c->uid,
+                       r == -EPROTO ? "malformed message" : "another protocol version");
+            if (fd >= 0)
+                close(fd);
+            connection_close(k, c);
+            return;
+        }
+        request_handle(k, c, &q, &fd);
+        if (fd >= 0)
+            close(fd);
+    }
+}
+
+void connection_reply(struct connection *c, const struct wire_request *q, struct wire_reply *reply, int fd) {
+    reply->head = (struct wire_head){.magic = WIRE_MAGIC,
+                                     .version = WIRE_VERSION,
+                                     .type = WIRE_REPLY,
+                                     .length = sizeof *reply,
+                                     .serial = q->head.serial};
+    /* A client that does not read loses its connection, which the event loop notices; it can come again. */
+    if (wire_send(c->fd, reply, sizeof *reply, fd) < 0)
+        shutdown(c->fd, SHUT_RDWR);
+}

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/* The keeper: starting and stopping it, and its event loop. */
+#include "atomics.h"
+#include "shm.h"
+#include "state.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define RETRY_MOST_MS 100
+#define BACKLOG       1024
+
+void keeper_log(struct heir_keeper *k, enum heir_log_level level, const char *format, ...) {
+    char line[512];
+    va_list args;
+
+    if (k->log == NULL)
+        return;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    k->log(level, line, k->log_arg);
+}
+
+int keeper_poll(struct heir_keeper *k, int fd, enum source source, uint64_t what) {
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = what << 3 | source};
+    if (source == SOURCE_CONNECTION)
+        event.data.u64 = what | source; /* an address, aligned to 8 at least */
+    return epoll_ctl(k->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+/* ---- Trying again ------------------------------------------------------------------------------------- */
+
+void keeper_retry_soon(struct heir_keeper *k) {
+    uint64_t ms = k->retry_ms != 0 ? k->retry_ms : 1;
+    struct itimerspec when = {.it_value = {.tv_nsec = (long)ms * 1000000}};
+    k->retry_ms = ms;
+    timerfd_settime(k->timer_fd, 0, &when, NULL);
+}
+
+static void retry(struct heir_keeper *k) {
+    uint64_t expired, ms = k->retry_ms;
+
+    if (read(k->timer_fd, &expired, sizeof expired) < 0)
+        return;
+    k->retry_ms = ms * 2 < RETRY_MOST_MS ? ms * 2 : RETRY_MOST_MS;
+    ms = k->retry_ms;
+    struct itimerspec off = {0}, now;
+    timerfd_settime(k->timer_fd, 0, &off, NULL);
+    reign_retry(k);
+    timerfd_gettime(k->timer_fd, &now);
+    if (now.it_value.tv_sec == 0 && now.it_value.tv_nsec == 0)
+        k->retry_ms = 0; /* nothing was put off again */
+}
+
+/* ---- The loop ----------------------------------------------------------------------------------------- */
+
+static void dispatch(struct heir_keeper *k, uint64_t data) {
+    struct keeper_client *client;
+
+    switch ((enum source)(data & 7)) {
+    case SOURCE_LISTEN:
+        connection_accept(k);
+        break;
+    case SOURCE_STOP:
+        k->stopping = true;
+        break;
+    case SOURCE_TIMER:
+        retry(k);
+        break;
+    case SOURCE_CONNECTION:
+        connection_receive(k, (struct connection *)(uintptr_t)(data & ~UINT64_C(7)));
+        break;
+    case SOURCE_PIDFD:
+        client = client_by_id(k, data >> 3);
+        if (client != NULL && client->pidfd >= 0) {
+            close(client->pidfd); /* it would go on telling */
+            client->pidfd = -1;
+            reign_proven_dead(k, client);
+        }
+    }
+}
+
+static void *loop(void *arg) {
+    struct heir_keeper *k = arg;
+    struct epoll_event events[64];
+
+    while (!k->stopping) {
+        int n = epoll_wait(k->epoll_fd, events, 64, -1);
+        pthread_mutex_lock(&k->lock);
+        for (int i = 0; i < n && !k->stopping; i++)
+            dispatch(k, events[i].data.u64);
+        pthread_mutex_unlock(&k->lock);
+    }
+    return NULL;
+}
+
+/* ---- Starting and stopping ---------------------------------------------------------------------------- */
+
+/* The namespace's page, locked: one keeper a namespace, until this process ends or stops it. */
+static int take_namespace(struct heir_keeper *k) {
+    char name[SHM_NAME_ROOM];
+    struct stat open_one, named;
+
+    shm_name(name, k->ns, 'k', NULL);
+    for (;;) {
+        int fd = shm_open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        if (fd < 0)
+            return -errno;
+        k->space_fd = fd;
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+            return errno == EWOULDBLOCK ? -EBUSY : -errno;
+        int again = shm_open(name, O_RDONLY | O_CLOEXEC,
+                             0); /* a keeper that stopped just now may have removed what we opened */
+        bool same =
+            again >= 0 && fstat(fd, &open_one) == 0 && fstat(again, &named) == 0 && open_one.st_ino == named.st_ino;
+        if (again >= 0)
+            close(again);
+        if (same)
+            break;
+        close(fd);
+        k->space_fd = -1;
+    }
+    if (ftruncate(k->space_fd, PAGE_BYTES) < 0)
+        return -errno;
+    struct space_page *page = shm_map(k->space_fd, PAGE_BYTES, true);
+    if (page == NULL)
+        return -errno;
+    k->space = page;
+    int r = shm_populate(page, PAGE_BYTES);
+    if (r < 0)
+        return r;
+    if ((r = head_check(&page->head, SPACE_MAGIC, PAGE_BYTES, PAGE_BYTES)) < 0) {
+        if (r == -EPROTONOSUPPORT)
+            return r;
+        memset(page, 0, sizeof *page);
+        head_init(&page->head, 0, geteuid(), getegid());
+        set(&page->next_client, 1);
+        set(&page->next_table, 1);
+        set(&page->head.magic, SPACE_MAGIC);
+    }
+    set(&page->keeper_pid, (uint64_t)getpid());
+    return 0;
+}
+
+static int make_folder(const char *socket) {
+    char folder[SOCKET_ROOM];
+    struct stat st;
+
+    strcpy(folder, socket);
+    *strrchr(folder, '/') = '\0';
+    if (mkdir(folder, geteuid() == 0 ? 0755 : 0700) < 0 && errno != EEXIST)
+        return -errno;
+    if (lstat(folder, &st) < 0)
+        return -errno;
+    /* somebody else's folder in /tmp must not become our door */
+    return S_ISDIR(st.st_mode) && st.st_uid == geteuid() ? 0 : -EACCES;
+}
+
+static int listen_at(struct heir_keeper *k, unsigned mode) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path, k->socket, sizeof address.sun_path);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    /* A socket file that nobody listens at was left by a keeper that was killed; one with a listener is another
+     * namespace's. */
+    int r = 0;
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0 || errno == EAGAIN || errno == EINPROGRESS)
+        r = -EBUSY;
+    else if (errno == ECONNREFUSED)
+        unlink(k->socket);
+    close(fd);
+    if (r < 0)
+        return r;
+    k->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (k->listen_fd < 0 || bind(k->listen_fd, (struct sockaddr *)&address, sizeof address) < 0)
+        return errno == EADDRINUSE ? -EBUSY : -errno;
+    k->bound = true;
+    if (chmod(k->socket, mode != 0 ? mode : 0600) < 0 || listen(k->listen_fd, BACKLOG) < 0)
+        return -errno;
+    return 0;
+}
+
+static int close_fd(int *fd) {
+    int r = *fd >= 0 ? close(*fd) : 0;
+    *fd = -1;
+    return r;
+}
+
+/* Give back all that was taken; anything may be missing. */
+static void tear_down(struct heir_keeper *k) {
+    struct keeper_table *t, *next_table;
+    struct keeper_client *c, *next_client;
+    struct connection *n, *next;
+    char name[SHM_NAME_ROOM];
+
+    watchers_stop(k);
+    if (k->bound)
+        unlink(k->socket);
+    close_fd(&k->listen_fd);
+    cds_list_for_each_entry_safe(n, next, &k->connections, all) {
+        close(n->fd);
+        free(n);
+    }
+    cds_list_for_each_entry(c, &k->clients, all) {
+        c->connection = NULL;
+        reign_drop_claims(c);
+    }
+    bool empty = k->table_count == 0 && k->client_count == 0 && k->damaged == 0;
+    cds_list_for_each_entry_safe(t, next_table, &k->tables, all) {
+        struct pin_note *pin, *next_pin;
+        cds_list_for_each_entry_safe(pin, next_pin, &t->pins, list) free(pin);
+        table_forget(k, t);
+    }
+    cds_list_for_each_entry_safe(c, next_client, &k->clients, all) client_forget(k, c);
+    catalogue_free(k);
+    if (k->space != NULL) {
+        if (empty) { /* no number is remembered by anybody */
+            shm_name(name, k->ns, 'k', NULL);
+            shm_remove(name);
+        }
+        munmap(k->space, PAGE_BYTES);
+    }
+    close_fd(&k->space_fd);
+    close_fd(&k->epoll_fd);
+    close_fd(&k->stop_fd);
+    close_fd(&k->timer_fd);
+    pthread_mutex_destroy(&k->lock);
+    free(k);
+}
+
+static bool kernel_has_waitv(void) {
+    return syscall(SYS_futex_waitv, NULL, 0, 0, NULL, 0) == 0 || errno != ENOSYS;
+}
+
+static int start(struct heir_keeper *k, const struct heir_keeper_options *o) {
+    bool folder;
+    int r;
+
+    if ((r = name_space(o->ns, k->ns)) < 0 || (r = name_socket(o->socket, k->ns, k->socket, &folder)) < 0)
+        return r;
+    if (!kernel_has_waitv())
+        return -ENOSYS;
+    if ((r = catalogue_init(k)) < 0 || (r = take_namespace(k)) < 0)
+        return r;
+    if (folder && (r = make_folder(k->socket)) < 0)
+        return r;
+    k->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    k->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    k->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (k->epoll_fd < 0 || k->stop_fd < 0 || k->timer_fd < 0)
+        return -errno;
+    if ((r = listen_at(k, o->socket_mode)) < 0)
+        return r;
+    if ((r = keeper_poll(k, k->listen_fd, SOURCE_LISTEN, 0)) < 0 ||
+        (r = keeper_poll(k, k->stop_fd, SOURCE_STOP, 0)) < 0 || (r = keeper_poll(k, k->timer_fd, SOURCE_TIMER, 0)) < 0)
+        return r;
+    pthread_mutex_lock(&k->lock);
+    if (o->purge)
+        r = purge_all(k);
+    if (r == 0)
+        r = adopt_all(k);
+    pthread_mutex_unlock(&k->lock);
+    if (r < 0)
+        return r;
+    return -pthread_create(&k->loop, NULL, loop, k);
+}
+
+int heir_keeper_start(const struct heir_keeper_options *options, struct heir_keeper **keeper) {
+    static const struct heir_keeper_options none;
+    const struct heir_keeper_options *o = options != NULL ? options : &none;
+
+    if (keeper == NULL)
+        return -EINVAL;
+    *keeper = NULL;
+    struct heir_keeper *k = calloc(1, sizeof *k);
+    if (k == NULL)
+        return -ENOMEM;
+    k->log = o->log;
+    k->log_arg = o->log_arg;
+    k->started_ns = clock_mono_ns();
+    k->space_fd = k->listen_fd = k->epoll_fd = k->stop_fd = k->timer_fd = -1;
+    pthread_mutex_init(&k->lock, NULL);
+    CDS_INIT_LIST_HEAD(&k->tables);
+    CDS_INIT_LIST_HEAD(&k->clients);
+    CDS_INIT_LIST_HEAD(&k->connections);
+    CDS_INIT_LIST_HEAD(&k->watchers);
+    int r = start(k, o);
+    if (r < 0) {
+        tear_down(k);
+        return r;
+    }
+    *keeper = k;
+    return 0;
+}
+
+void heir_keeper_stop(struct heir_keeper *k) {
+    uint64_t one = 1;
+
+    if (k == NULL)
+        return;
+    while (write(k->stop_fd, &one, sizeof one) < 0 && errno == EINTR) {
+    }
+    pthread_join(k->loop, NULL);
+    tear_down(k);
+}

@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: MIT */
+/* What clients ask for: validate everything, then check rights, then act. Each handler returns the error of its reply.
+ */
+#include "atomics.h"
+#include "owner.h"
+#include "robust.h"
+#include "shm.h"
+#include "state.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* Linux 6.5 */
+#endif
+
+#define REPLIED 1 /* a handler's: the reply has been sent, or will be */
+
+/* ---- Who may ------------------------------------------------------------------------------------------ */
+
+bool may_own(const struct heir_keeper *k, uint32_t uid, uint32_t gid, const struct keeper_table *t) {
+    (void)k;
+    (void)gid;
+    return uid == 0 || (uid == t->page->head.uid && (t->page->mode & 0600) == 0600);
+}
+
+static bool may_read(const struct connection *c, const struct keeper_table *t) {
+    unsigned mode = t->page->mode;
+    if (c->uid == 0)
+        return true;
+    if (c->uid == t->page->head.uid)
+        return (mode & 0400) != 0;
+    if (c->gid == t->page->head.gid)
+        return (mode & 040) != 0;
+    return (mode & 04) != 0;
+}
+
+static bool administrator(const struct connection *c) {
+    return c->uid == 0 || c->uid == geteuid();
+}
+
+/* ---- Clients ------------------------------------------------------------------------------------------ */
+
+/* When the process started, in clock ticks after boot: field 22 of /proc/PID/stat. 0: unknown. */
+static uint64_t start_time(int32_t pid) {
+    char path[64], text[1024];
+    unsigned long long ticks = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *f = fopen(path, "re");
+    if (f == NULL)
+        return 0;
+    size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    text[n] = '\0';
+    char *p = strrchr(text, ')'); /* the name before it may hold anything */
+    if (p == NULL ||
+        sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &ticks) != 1)
+        return 0;
+    return ticks;
+}
+
+/* A descriptor that proves the process's end. -1: none can be had. */
+static int pidfd_of(const struct connection *c, const struct client_page *page) {
+    int fd = -1;
+    socklen_t len = sizeof fd;
+
+    if (c != NULL && getsockopt(c->fd, SOL_SOCKET, SO_PEERPIDFD, &fd, &len) == 0)
+        return fd;
+    fd = (int)syscall(SYS_pidfd_open, page->pid, 0);
+    if (fd >= 0 && (page->start_time == 0 || start_time(page->pid) != page->start_time)) {
+        close(fd); /* a later process with its pid */
+        fd = -1;
+    }
+    return fd;
+}
+
+void client_watch_process(struct heir_keeper *k, struct keeper_client *client, const struct connection *c) {
+    client->pidfd = pidfd_of(c, client->page);
+    if (client->pidfd >= 0)
+        keeper_poll(k, client->pidfd, SOURCE_PIDFD, client->id);
+}
+
+static int client_create(struct heir_keeper *k, const struct connection *c, const struct wire_request *q,
+                         struct keeper_client **client, int *page_fd) {
+    uint64_t id = get(&k->space->next_client);
+    char name[SHM_NAME_ROOM], text[24];
+
+    if (id > OWNER_ID_MAX)
+        return -EOVERFLOW;
+    set(&k->space->next_client, id + 1); /* before it is used */
+    snprintf(text, sizeof text, "%lu", (unsigned long)id);
+    shm_name(name, k->ns, 'c', text);
+    int fd = shm_create(name, CLIENT_PAGE_BYTES, PAGE_BYTES, 0600);
+    if (fd < 0)
+        return fd;
+    struct client_page *page = shm_map(fd, CLIENT_PAGE_BYTES, true);
+    int r = page == NULL ? -ENOMEM : robust_init(&page->life.mutex);
+    if (r == 0) {
+        head_init(&page->head, id, c->uid, c->gid);
+        memcpy(page->name, q->name, NAME_ROOM);
+        page->pid = c->pid;
+        page->tid = q->tid;
+        page->start_time = start_time(c->pid);
+        set(&page->owned_room,
+            OWNED_FIRST + (PAGE_BYTES - offsetof(struct client_page, owned) - OWNED_FIRST * 16) / 16);
+        /* visible to others now: */
+        set(&page->head.magic, CLIENT_MAGIC);
+        *client = client_enter(k, page);
+        r = *client == NULL ? -ENOMEM : 0;
+    }
+    if (r < 0) {
+        if (page != NULL)
+            munmap(page, CLIENT_PAGE_BYTES);
+        close(fd);
+        shm_remove(name);
+        return r;
+    }
+    *page_fd = fd;
+    return 0;
+}
+
+static int hello(struct heir_keeper *k, struct connection *c, const struct wire_request *q, int *fd) {
+    struct keeper_client *client = NULL;
+    int page_fd = -1, r;
+
+    if (c->client != NULL || *fd < 0)
+        return -EPROTO;
+    if (q->id != 0) {
+        client = client_by_id(k, q->id);
+        if (client == NULL || client->dying || memcmp(client->page->head.uuid, q->secret, sizeof q->secret) != 0 ||
+            client->uid != c->uid)
+            return -ESRCH;
+        if (client->connection != NULL)
+            client->connection->client = NULL; /* the old connection is a dead one */
+        if (client->bell >= 0)
+            close(client->bell);
+    } else {
+        if (!name_valid(q->name))
+            return -EINVAL;
+        if ((r = client_create(k, c, q, &client, &page_fd)) < 0)
+            return r;
+    }
+    if (client->pidfd < 0)
+        client_watch_process(k, client, c);
+    client->bell = *fd;
+    *fd = -1;
+    client->connection = c;
+    c->client = client;
+    struct wire_reply reply = {.id = client->id, .pid = getpid()};
+    connection_reply(c, q, &reply, page_fd);
+    if (page_fd >= 0)
+        close(page_fd);
+    else
+        reign_ring(client); /* whatever happened while there was no keeper */
+    return REPLIED;
+}
+
+static int ready(struct heir_keeper *k, struct keeper_client *client) {
+    if (client->ready)
+        return 0;
+    if (robust_holder(&client->page->life.mutex) == 0)
+        return -EPROTO;
+    int r = watcher_add(k, client);
+    if (r < 0)
+        return r;
+    client->ready = true;
+    keeper_log(k, HEIR_LOG_DEBUG, "client %lu (%s, pid %d) has come", (unsigned long)client->id, client->name,
+               client->page->pid);
+    return 0;
+}
+
+/* ---- Tables ------------------------------------------------------------------------------------------- */
+
+void request_reply_table(struct heir_keeper *k, struct connection *c, const struct wire_request *q,
+                         struct keeper_table *t, bool writable) {
+    char name[SHM_NAME_ROOM];
+    shm_name(name, k->ns, 't', t->name);
+    int fd = shm_open_object(name, writable);
+    struct wire_reply reply = {.error = fd < 0 ? fd : 0,
+                               .id = t->id,
+                               .epoch = owner_epoch(get(&t->page->owner)),
+                               .max_bytes = t->max_bytes,
+                               .value = writable};
+    connection_reply(c, q, &reply, fd);
+    if (fd >= 0)
+        close(fd);
+}
+
+static int check_options(const struct wire_request *q) {
+    char heir[NAME_ROOM];
+    if (q->type > HEIR_DUPLICATE_BAG || q->access > HEIR_PRIVATE || (q->mode & ~0666u) != 0)
+        return -EINVAL;
+    if (q->type != HEIR_SET)
+        return -ENOTSUP;
+    if (q->max_bytes < HEIR_TABLE_MIN || q->max_bytes > HEIR_TABLE_MAX)
+        return -EINVAL;
+    if (q->key_size > HEIR_KEY_MAX || q->value_size > UINT32_MAX)
+        return -EINVAL;
+    return name_heir(q->heir, heir);
+}
+
+static int create(struct heir_keeper *k, struct connection *c, const struct wire_request *q) {
+    struct keeper_table *t;
+    int r = check_options(q);
+    if (r == 0)
+        r = reign_create(k, c->client, q, &t);
+    if (r == -EEXIST)
+        return adopt_missing(k, q->name);
+    if (r < 0)
+        return r;
+    request_reply_table(k, c, q, t, true);
+    return REPLIED;
+}
+
+static int create_new(struct heir_keeper *k, struct connection *c, const struct wire_request *q) {
+    struct keeper_table *t;
+
+    if (!name_valid(q->name))
+        return -EINVAL;
+    t = table_by_name(k, q->name);
+    if (t == NULL)
+        return create(k, c, q);
+    if ((q->head.serial != 0 && (q->flags & WIRE_AGAIN) != 0) && t->owner == c->client &&
+        owner_epoch(get(&t->page->owner)) == 1) {
+        request_reply_table(k, c, q, t, true);
+        return REPLIED;
+    }
+    return -EEXIST;
+}
+
+static int claim(struct heir_keeper *k, struct connection *c, const struct wire_request *q) {
+    bool options = (q->flags & WIRE_OPTIONS) != 0;
+    struct keeper_table *t;
+    int r;
+
+    if (!name_valid(q->name))
+        return -EINVAL;
+    if (options && (r = check_options(q)) < 0)
+        return r;
+    t = table_by_name(k, q->name);
+    if (t == NULL)
+        return options ? create(k, c, q) : adopt_missing(k, q->name);
+    if (!may_own(k, c->uid, c->gid, t))
+        return -EACCES;
+    if (options &&
+        (q->type != t->page->type || q->key_size != t->page->key_size || q->value_size != t->page->value_size))
+        return -EPROTOTYPE;
+    if (t->owner == c->client) {
+        request_reply_table(k, c, q, t, true);
+        return REPLIED;
+    }
+    if (t->owner != NULL && (q->flags & WIRE_NO_WAIT) != 0)
+        return -EBUSY;
+    struct claim *claim = malloc(sizeof *claim);
+    if (claim == NULL)
+        return -ENOMEM;
+    claim->client = c->client;
+    claim->table = t;
+    claim->request = *q;
+    cds_list_add_tail(&claim->line, &t->line);
+    cds_list_add_tail(&claim->mine, &c->client->claims);
+    if (t->owner == NULL)
+        reign_grant(k, t);
+    else
+        reign_count_waiting(t);
+    return REPLIED;
+}
+
+static int cancel(struct connection *c, const struct wire_request *q) {
+    struct claim *claim;
+    cds_list_for_each_entry(claim, &c->client->claims, mine) {
+        if (claim->request.head.serial == q->id) {
+            struct keeper_table *t = claim->table;
+            struct wire_reply reply = {.error = -ETIMEDOUT};
+            connection_reply(c, &claim->request, &reply, -1);
+            cds_list_del(&claim->line);
+            cds_list_del(&claim->mine);
+            free(claim);
+            reign_count_waiting(t);
+            return 0;
+        }
+    }
+    return -ENOENT; /* granted already: that reply is on its way */
+}
+
+static int attach(struct heir_keeper *k, struct connection *c, const struct wire_request *q) {
+    struct keeper_table *t;
+
+    if (!name_valid(q->name))
+        return -EINVAL;
+    t = table_by_name(k, q->name);
+    if (t == NULL)
+        return adopt_missing(k, q->name);
+    if (t->owner != c->client) {
+        if (!may_read(c, t) || t->page->access == HEIR_PRIVATE)
+            return -EACCES;
+    }
+    request_reply_table(k, c, q, t,
+                        t->owner == c->client || (t->page->access == HEIR_PUBLIC && may_own(k, c->uid, c->gid, t)));
+    return REPLIED;
+}
+
+/* The table that this request is about; it must be the asking client's own. */
+static int own(struct heir_keeper *k, const struct connection *c, const struct wire_request *q,
+               struct keeper_table **t) {
+    *t = table_by_id(k, q->table);
+    if (*t == NULL)
+        return -ENOENT;
+    return (*t)->owner == c->client ? 0 : -EPERM;
+}
+
+static int give(struct heir_keeper *k, const struct connection *c, const struct wire_request *q) {
+    struct keeper_table *t;
+    int r = own(k, c, q, &t);
+
+    if (r < 0)
+        return r;
+    struct keeper_client *to = client_by_id(k, q->id);
+    if (q->id == HEIR_KEEPER || to == c->client)
+        return -EINVAL;
+    if (to == NULL || !client_lives(to))
+        return -ESRCH;
+    if (!may_own(k, to->uid, to->gid, t))
+        return -EACCES;
+    return reign_pass(k, t, to, HEIR_GIVEN, q->data, q->data_len);
+}
+
+static int set_heir(struct keeper_table *t, const struct wire_request *q) {
+    struct settings settings;
+    char heir[NAME_ROOM];
+    int r = name_heir(q->heir, heir);
+
+    if (r < 0)
+        return r;
+    settings_read(t->page, &settings);
+    memcpy(settings.heir, heir, NAME_ROOM);
+    memcpy(settings.data, q->data, sizeof settings.data);
+    settings.data_len = q->data_len;
+    settings_write(t->page, &settings);
+    return 0;
+}
+
+static int rename_table(struct heir_keeper *k, struct keeper_table *t, const struct wire_request *q) {
+    char from[SHM_NAME_ROOM], to[SHM_NAME_ROOM];
+    struct settings settings;
+
+    if (!name_valid(q->name))
+        return -EINVAL;
+    if (strcmp(t->name, q->name) == 0)
+        return 0;
+    if (table_by_name(k, q->name) != NULL)
+        return -EEXIST;
+    shm_name(from, k->ns, 't', t->name);
+    shm_name(to, k->ns, 't', q->name);
+    int r = shm_move(from, to);
+    if (r < 0)
+        return r;
+    keeper_log(k, HEIR_LOG_NOTICE, "table %s: renamed to %s", t->name, q->name);
+    if ((r = table_rename(k, t, q->name)) < 0) {
+        shm_move(to, from);
+        return r;
+    }
+    settings_read(t->page, &settings);
+    memcpy(settings.name, q->name, NAME_ROOM);
+    settings_write(t->page, &settings);
+    return 0;
+}
+
+static int revoke_table(struct heir_keeper *k, const struct connection *c, const struct wire_request *q) {
+    struct keeper_table *t;
+
+    if (!name_valid(q->name))
+        return -EINVAL;
+    if (!administrator(c))
+        return -EACCES;
+    t = table_by_name(k, q->name);
+    if (t == NULL)
+        return -ENOENT;
+    if (t->owner == NULL)
+        return -EALREADY;
+    return reign_pass(k, t, NULL, HEIR_REVOKED, NULL, 0);
+}
+
+static int pin(struct heir_keeper *k, struct connection *c, const struct wire_request *q) {
+    struct keeper_table *t = table_by_id(k, q->table);
+    struct wire_reply reply = {0};
+
+    if (t == NULL)
+        return -ENOENT;
+    if (t->owner != c->client && (!may_read(c, t) || t->page->access == HEIR_PRIVATE))
+        return -EACCES;
+    int r = reign_pin(k, t, c->client, &reply.value);
+    if (r < 0)
+        return r;
+    connection_reply(c, q, &reply, -1);
+    return REPLIED;
+}
+
+static int ping(struct heir_keeper *k, struct connection *c, const struct wire_request *q) {
+    struct wire_reply reply = {.pid = getpid(),
+                               .uptime_ms = (clock_mono_ns() - k->started_ns) / 1000000,
+                               .tables = k->table_count,
+                               .clients = k->client_count,
+                               .deaths = k->deaths,
+                               .transfers = k->transfers,
+                               .damaged = k->damaged};
+    snprintf(reply.version, sizeof reply.version, "%s", HEIR_VERSION);
+    connection_reply(c, q, &reply, -1);
+    return REPLIED;
+}
+
+static int find(struct heir_keeper *k, struct connection *c, const struct wire_request *q) {
+    if (!name_valid(q->name))
+        return -EINVAL;
+    struct keeper_client *found = client_by_role(k, q->name);
+    if (found == NULL)
+        return -ENOENT;
+    struct wire_reply reply = {.id = found->id};
+    connection_reply(c, q, &reply, -1);
+    return REPLIED;
+}
+
+/* ---- All of them -------------------------------------------------------------------------------------- */
+
+static int handle(struct heir_keeper *k, struct connection *c, const struct wire_request *q, int *fd) {
+    struct keeper_table *t;
+    int r;
+
+    switch (q->head.type) {
+    case WIRE_HELLO:
+        return hello(k, c, q, fd);
+    case WIRE_PING:
+        return ping(k, c, q);
+    case WIRE_REVOKE:
+        return revoke_table(k, c, q);
+    }
+    if (c->client == NULL)
+        return -EPROTO;
+    if (q->head.type == WIRE_READY)
+        return ready(k, c->client);
+    if (!c->client->ready || c->client->dying)
+        return -EPROTO;
+    switch (q->head.type) {
+    case WIRE_CREATE:
+        return create_new(k, c, q);
+    case WIRE_CLAIM:
+        return claim(k, c, q);
+    case WIRE_CANCEL:
+        return cancel(c, q);
+    case WIRE_ATTACH:
+        return attach(k, c, q);
+    case WIRE_FIND:
+        return find(k, c, q);
+    case WIRE_PIN:
+        return pin(k, c, q);
+    case WIRE_UNPIN:
+        t = table_by_id(k, q->table);
+        return t != NULL ? reign_unpin(k, t, c->client, q->id) : -ENOENT;
+    case WIRE_GIVE:
+        return give(k, c, q);
+    case WIRE_CLOSE:
+        set(&c->client->page->closing, 1);
+        reign_end_client(k, c->client, clock_mono_ns());
+        return 0;
+    }
+    if ((r = own(k, c, q, &t)) < 0)
+        return r;
+    switch (q->head.type) {
+    case WIRE_OPEN:
+        request_reply_table(k, c, q, t, true);
+        return REPLIED;
+    case WIRE_RELEASE:
+        return reign_pass(k, t, NULL, HEIR_RELEASED, NULL, 0);
+    case WIRE_DESTROY:
+        return reign_destroy(k, t);
+    case WIRE_SET_HEIR:
+        return set_heir(t, q);
+    case WIRE_RENAME:
+        return rename_table(k, t, q);
+    }
+    return -EPROTO;
+}
+
+void request_handle(struct heir_keeper *k, struct connection *c, const struct wire_request *q, int *fd) {
+    int r = handle(k, c, q, fd);
+    if (r != REPLIED) {
+        struct wire_reply reply = {.error = r};
+        connection_reply(c, q, &reply, -1);
+    }
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* Sending and receiving messages; see wire.h. */
+#include "wire.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int wire_send(int socket, const void *message, size_t bytes, int fd) {
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec part = {(void *)(uintptr_t)message, bytes};
+    struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1};
+
+    if (fd >= 0) {
+        memset(&control, 0, sizeof control);
+        m.msg_control = control.room;
+        m.msg_controllen = sizeof control.room;
+        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof fd);
+        memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    }
+    while (sendmsg(socket, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+        if (errno == EWOULDBLOCK)
+            return -EAGAIN;
+        if (errno == ECONNRESET || errno == ENOTCONN)
+            return -EPIPE;
+        if (errno != EINTR)
+            return -errno;
+    }
+    return 0;
+}
+
+int wire_receive(int socket, void *message, size_t bytes, size_t *got, int *fd) {
+    enum { MOST = 16 };
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(int) * MOST)];
+    } control;
+    struct iovec part = {message, bytes};
+    struct msghdr m = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
+    ssize_t n;
+    int count = 0, fds[MOST];
+
+    *fd = -1;
+    while ((n = recvmsg(socket, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC)) < 0) {
+        if (errno == ECONNRESET) {
+            *got = 0;
+            return 0;
+        }
+        if (errno != EINTR)
+            return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+    }
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c != NULL; c = CMSG_NXTHDR(&m, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        int here = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        for (int i = 0; i < here && count < MOST; i++)
+            memcpy(&fds[count++], CMSG_DATA(c) + (size_t)i * sizeof(int), sizeof(int));
+    }
+    *got = (size_t)n;
+    if (count > 1 || (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+        while (count > 0)
+            close(fds[--count]);
+        return -EPROTO;
+    }
+    if (count == 1)
+        *fd = fds[0];
+    return 0;
+}
+
+bool wire_text_ok(const char text[NAME_ROOM]) {
+    return memchr(text, '\0', NAME_ROOM) != NULL;
+}
