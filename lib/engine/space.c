@@ -328,8 +328,7 @@ int space_free(struct store *s, uint64_t offset) {
     log_set(s, &d->free, free | UINT64_C(1) << index);
     if (free == 0)
         list_add(s, head, page);
-    /* keep the last span of a class: a size in use now and then should not build one each time */
-    if ((free | UINT64_C(1) << index) == all && (next_of(d) != 0 || prev_of(d) != 0)) {
+    if ((free | UINT64_C(1) << index) == all) {
         if ((r = list_remove(s, head, page)) < 0)
             return r;
         return run_free(s, page, class_pages(class));
@@ -359,4 +358,64 @@ uint64_t space_bytes_used(const struct store *s) {
 uint64_t space_bytes_taken(const struct store *s) {
     uint64_t limit = get(&view_of(s)->limit);
     return front_bytes(s, limit) + (limit - s->heap_first) * PAGE_BYTES + (s->bytes - get(&ledger_of(s)->log_floor));
+}
+
+/* ---- Checking ------------------------------------------------------------------------------------------ */
+
+static bool listed(const struct store *s, const word_t *head, uint64_t page)
+{
+    uint64_t most = peek(&ledger_of(s)->frontier);
+    for (uint64_t p = peek(head); p != 0 && in_heap(s, p) && most > 0; p = next_of(desc(s, p)), most--) {
+        if (p == page)
+            return true;
+    }
+    return false;
+}
+
+uint64_t space_visit(const struct store *s, void (*block)(uint64_t offset, void *arg),
+                     void (*bad)(const char *what, uint64_t where, void *arg), void *arg)
+{
+    const struct ledger *l = ledger_of(s);
+    uint64_t frontier = get(&l->frontier), blocks = 0, used = 0, pages;
+    bool after_free = false;
+
+    for (uint64_t page = s->heap_first; page < frontier; page += pages) {
+        uint64_t word = get(&desc(s, page)->kind), free = get(&desc(s, page)->free);
+        unsigned class = word >> 8 & 0xff;
+        pages = pages_of(word);
+        if (pages == 0 || page + pages > frontier || (word & 0xffff0000u) != 0) {
+            bad("a page is in nothing", page, arg);
+            return blocks;
+        }
+        bool is_free = kind_of(word) == PAGE_FREE;
+        if (is_free) {
+            if (after_free || page + pages == frontier)
+                bad("two free runs are not joined", page, arg);
+            if (pages > 1 && get(&desc(s, page + pages - 1)->kind) != kind_word(PAGE_FREE_LAST, 0, pages))
+                bad("a free run has no end", page, arg);
+            if (!listed(s, &l->runs[log2_of(pages)], page))
+                bad("a free run is in no list", page, arg);
+        } else if (kind_of(word) == PAGE_LARGE) {
+            block(page * PAGE_BYTES, arg);
+            blocks++;
+        } else if (kind_of(word) == PAGE_SPAN && class < SIZE_CLASSES && pages == class_pages(class)) {
+            uint64_t all = span_all_free(class);
+            if ((free & ~all) != 0 || (free != 0) != listed(s, &l->partial[class], page))
+                bad("a span's free blocks are wrong, or it is in the wrong list", page, arg);
+            for (unsigned i = 0; i < 64; i++) {
+                if ((all & ~free) >> i & 1) {
+                    block(page * PAGE_BYTES + i * class_bytes(class), arg);
+                    blocks++;
+                }
+            }
+        } else {
+            bad("a page is of no kind", page, arg);
+            return blocks;
+        }
+        used += is_free ? 0 : pages;
+        after_free = is_free;
+    }
+    if (used != get(&l->pages_used))
+        bad("pages_used does not count the pages in use", used, arg);
+    return blocks;
 }
