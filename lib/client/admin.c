@@ -6,7 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static int ask(const struct heir_open_options *options, struct wire_request *q, struct wire_reply *reply) {
+static int ask(const struct heir_open_options *options, struct wire_request *q, struct wire_reply *reply)
+{
     static const struct heir_open_options none;
     const struct heir_open_options *o = options != NULL ? options : &none;
     char ns[NAME_ROOM], path[SOCKET_ROOM];
@@ -25,7 +26,8 @@ static int ask(const struct heir_open_options *options, struct wire_request *q, 
     return r;
 }
 
-int heir_ping(const struct heir_open_options *options, struct heir_keeper_status *status) {
+int heir_ping(const struct heir_open_options *options, struct heir_keeper_status *status)
+{
     struct wire_request q = {.head.type = WIRE_PING};
     struct wire_reply reply;
 
@@ -46,7 +48,8 @@ int heir_ping(const struct heir_open_options *options, struct heir_keeper_status
     return 0;
 }
 
-int heir_revoke(const struct heir_open_options *options, const char *table) {
+int heir_revoke(const struct heir_open_options *options, const char *table)
+{
     struct wire_request q = {.head.type = WIRE_REVOKE};
     struct wire_reply reply;
 

@@ -25,11 +25,13 @@
 #define PROBE_MS  100 /* the same, when nobody waits for one but heir_wait() */
 #define CANCEL_MS 1000
 
-uint64_t deadline_after(int timeout_ms) {
+uint64_t deadline_after(int timeout_ms)
+{
     return timeout_ms < 0 ? FOREVER : clock_mono_ns() + (uint64_t)timeout_ms * 1000000;
 }
 
-int deadline_left_ms(uint64_t deadline) {
+int deadline_left_ms(uint64_t deadline)
+{
     uint64_t now = clock_mono_ns();
     if (deadline == FOREVER)
         return -1;
@@ -41,7 +43,8 @@ int deadline_left_ms(uint64_t deadline) {
 
 /* ---- One connection ----------------------------------------------------------------------------------- */
 
-static int connect_once(const char *path) {
+static int connect_once(const char *path)
+{
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     strncpy(address.sun_path, path, sizeof address.sun_path - 1);
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -56,7 +59,8 @@ static int connect_once(const char *path) {
     return r;
 }
 
-int link_open(const char *path, uint64_t deadline) {
+int link_open(const char *path, uint64_t deadline)
+{
     for (;;) {
         int fd = connect_once(path);
         if (fd != -ECONNREFUSED || deadline_left_ms(deadline) == 0)
@@ -65,21 +69,24 @@ int link_open(const char *path, uint64_t deadline) {
     }
 }
 
-static void sign(struct wire_request *q, uint32_t serial) {
+static void sign(struct wire_request *q, uint32_t serial)
+{
     q->head.magic = WIRE_MAGIC;
     q->head.version = WIRE_VERSION;
     q->head.length = sizeof *q;
     q->head.serial = serial;
 }
 
-static int check_reply(const struct wire_reply *reply, size_t got) {
+static int check_reply(const struct wire_reply *reply, size_t got)
+{
     if (got < sizeof reply->head || reply->head.magic != WIRE_MAGIC || reply->head.version != WIRE_VERSION ||
         reply->head.type != WIRE_REPLY || got != sizeof *reply || reply->error > 0)
         return -EPROTONOSUPPORT;
     return 0;
 }
 
-int link_ask(int socket, struct wire_request *q, int fd, uint64_t deadline, struct wire_reply *reply, int *reply_fd) {
+int link_ask(int socket, struct wire_request *q, int fd, uint64_t deadline, struct wire_reply *reply, int *reply_fd)
+{
     struct pollfd p = {.fd = socket, .events = POLLIN};
     size_t got = 0;
     int r, came = -1;
@@ -120,14 +127,16 @@ struct pending {
 };
 
 /* Wake heir_wait() now and then while there is no keeper. */
-static void probe_timer(struct heir *c, bool on) {
+static void probe_timer(struct heir *c, bool on)
+{
     long ns = on ? PROBE_MS * 1000000L : 0;
     struct itimerspec when = {{.tv_nsec = ns}, {.tv_nsec = ns}};
     timerfd_settime(c->timer, 0, &when, NULL);
 }
 
 /* The connection is lost, or broken with an error that every waiting request gets. */
-static void hang_up(struct heir *c, int error) {
+static void hang_up(struct heir *c, int error)
+{
     struct pending *p;
 
     if (c->socket < 0)
@@ -139,7 +148,7 @@ static void hang_up(struct heir *c, int error) {
     else
         close(c->socket);
     c->socket = -1;
-    cds_list_for_each_entry(p, &c->calls, list) {
+    cds_list_for_each_entry (p, &c->calls, list) {
         if (!p->done) {
             p->done = true;
             p->error = error;
@@ -151,7 +160,8 @@ static void hang_up(struct heir *c, int error) {
 }
 
 /* Take all replies that have arrived. */
-static void receive(struct heir *c) {
+static void receive(struct heir *c)
+{
     while (c->socket >= 0) {
         struct wire_reply reply;
         struct pending *p, *found = NULL;
@@ -170,7 +180,7 @@ static void receive(struct heir *c) {
             hang_up(c, r == -EPIPE ? -EPIPE : -EPROTONOSUPPORT);
             return;
         }
-        cds_list_for_each_entry(p, &c->calls, list) {
+        cds_list_for_each_entry (p, &c->calls, list) {
             if (p->serial == reply.head.serial && !p->done)
                 found = p;
         }
@@ -186,7 +196,8 @@ static void receive(struct heir *c) {
     }
 }
 
-static void wait_arrival(struct heir *c, uint64_t deadline) {
+static void wait_arrival(struct heir *c, uint64_t deadline)
+{
     if (deadline == FOREVER) {
         pthread_cond_wait(&c->arrived, &c->lock);
         return;
@@ -196,7 +207,8 @@ static void wait_arrival(struct heir *c, uint64_t deadline) {
 }
 
 /* Until the reply is there. -ETIMEDOUT; else 0 and p->done. */
-static int await(struct heir *c, struct pending *p, uint64_t deadline) {
+static int await(struct heir *c, struct pending *p, uint64_t deadline)
+{
     while (!p->done) {
         int left = deadline_left_ms(deadline);
         if (left == 0)
@@ -222,7 +234,8 @@ static int await(struct heir *c, struct pending *p, uint64_t deadline) {
 }
 
 /* Say who we are: for the first time, or again. */
-static int greet(struct heir *c, int socket, uint64_t deadline) {
+static int greet(struct heir *c, int socket, uint64_t deadline)
+{
     struct wire_request q = {.head.type = WIRE_HELLO, .id = c->id};
     struct wire_reply reply;
 
@@ -232,7 +245,8 @@ static int greet(struct heir *c, int socket, uint64_t deadline) {
 }
 
 /* With the lock held, which is let go meanwhile. */
-static int connect_again(struct heir *c, uint64_t deadline) {
+static int connect_again(struct heir *c, uint64_t deadline)
+{
     while (c->connecting) {
         if (deadline_left_ms(deadline) == 0)
             return -ECONNREFUSED;
@@ -277,14 +291,16 @@ static int connect_again(struct heir *c, uint64_t deadline) {
 
 /* A claim has timed out: leave the line. The keeper answers the claim itself, with this or with the grant that came
  * before. */
-static void cancel(struct heir *c, struct pending *p) {
+static void cancel(struct heir *c, struct pending *p)
+{
     struct wire_request q = {.head.type = WIRE_CANCEL, .id = p->serial};
     sign(&q, ++c->serial);
     if (c->socket >= 0 && wire_send(c->socket, &q, sizeof q, -1) == 0)
         await(c, p, deadline_after(CANCEL_MS));
 }
 
-int call(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_reply *reply, int *fd) {
+int call(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_reply *reply, int *fd)
+{
     struct pending p;
     int r;
 
@@ -328,7 +344,8 @@ int call(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_
     return r;
 }
 
-void call_service(struct heir *c) {
+void call_service(struct heir *c)
+{
     if (c->socket >= 0 && !c->reading)
         receive(c);
     if (c->socket < 0 && !c->connecting)

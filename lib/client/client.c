@@ -16,23 +16,27 @@
 
 #define DEFAULT_TIMEOUT_MS 1000
 
-int client_check(const struct heir *c) {
+int client_check(const struct heir *c)
+{
     if (c == NULL)
         return -EINVAL;
     return fork_same(c->generation) ? 0 : -ENOTCONN;
 }
 
-static void close_fd(int *fd) {
+static void close_fd(int *fd)
+{
     if (*fd >= 0)
         close(*fd);
     *fd = -1;
 }
 
 /* Everything but what the keeper and the life mutex have to do with. */
-static void client_free(struct heir *c) {
+static void client_free(struct heir *c)
+{
     struct queued_event *e, *next;
 
-    cds_list_for_each_entry_safe(e, next, &c->events, list) free(e);
+    cds_list_for_each_entry_safe (e, next, &c->events, list)
+        free(e);
     if (c->page != NULL)
         munmap(c->page, CLIENT_PAGE_BYTES);
     close_fd(&c->socket);
@@ -45,7 +49,8 @@ static void client_free(struct heir *c) {
     free(c);
 }
 
-static int make_descriptors(struct heir *c) {
+static int make_descriptors(struct heir *c)
+{
     struct epoll_event event = {.events = EPOLLIN};
 
     c->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -57,7 +62,8 @@ static int make_descriptors(struct heir *c) {
     return 0;
 }
 
-static int map_page(struct heir *c, int fd, uint64_t id) {
+static int map_page(struct heir *c, int fd, uint64_t id)
+{
     struct stat st;
     c->page =
         fstat(fd, &st) == 0 && st.st_size == (off_t)CLIENT_PAGE_BYTES ? shm_map(fd, CLIENT_PAGE_BYTES, true) : NULL;
@@ -72,7 +78,8 @@ static int map_page(struct heir *c, int fd, uint64_t id) {
 
 /* Become a client over this connection. Killed before READY is handled: the keeper removes the page with the
  * connection. */
-static int join(struct heir *c, int socket, uint64_t deadline) {
+static int join(struct heir *c, int socket, uint64_t deadline)
+{
     struct wire_request q = {.head.type = WIRE_HELLO, .tid = (int32_t)syscall(SYS_gettid)};
     struct wire_reply reply;
     int fd = -1, r;
@@ -94,7 +101,8 @@ static int join(struct heir *c, int socket, uint64_t deadline) {
     return r;
 }
 
-static int open_client(struct heir *c, const struct heir_open_options *o) {
+static int open_client(struct heir *c, const struct heir_open_options *o)
+{
     int r;
 
     if (o->timeout_ms < -1)
@@ -103,9 +111,8 @@ static int open_client(struct heir *c, const struct heir_open_options *o) {
         (r = name_role(o->name, c->role)) < 0 || (r = fork_generation(&c->generation)) < 0)
         return r;
     c->timeout_ms = o->timeout_ms != 0 ? o->timeout_ms : DEFAULT_TIMEOUT_MS;
-    c->tables = cds_lfht_new_flavor(16, 16, 0, CDS_LFHT_AUTO_RESIZE, &urcu_bp_flavor, NULL);
-    if (c->tables == NULL)
-        return -ENOMEM;
+    if ((r = hash_init(&c->tables)) < 0)
+        return r;
     if ((r = make_descriptors(c)) < 0)
         return r;
     uint64_t deadline = deadline_after(c->timeout_ms);
@@ -128,7 +135,8 @@ static int open_client(struct heir *c, const struct heir_open_options *o) {
     return r;
 }
 
-int heir_open(const struct heir_open_options *options, struct heir **client) {
+int heir_open(const struct heir_open_options *options, struct heir **client)
+{
     static const struct heir_open_options none;
     pthread_condattr_t attr;
 
@@ -149,8 +157,7 @@ int heir_open(const struct heir_open_options *options, struct heir **client) {
     pthread_condattr_destroy(&attr);
     int r = open_client(c, options != NULL ? options : &none);
     if (r < 0) {
-        if (c->tables != NULL)
-            cds_lfht_destroy(c->tables, NULL);
+        hash_deinit(&c->tables);
         client_free(c);
         return r;
     }
@@ -158,17 +165,20 @@ int heir_open(const struct heir_open_options *options, struct heir **client) {
     return 0;
 }
 
-static void abort_own(struct heir *c) {
+static void abort_own(struct heir *c)
+{
     struct cds_lfht_iter iter;
     struct cds_lfht_node *node;
 
     urcu_bp_read_lock();
-    cds_lfht_for_each(c->tables, &iter, node) table_abort(caa_container_of(node, struct heir_table, by_id));
+    cds_lfht_for_each (c->tables.ht, &iter, node)
+        table_abort(caa_container_of(node, struct heir_table, by_id));
     urcu_bp_read_unlock();
 }
 
 /* Threads that are inside a read have left before anything is unmapped. */
-static void free_tables(struct heir *c) {
+static void free_tables(struct heir *c)
+{
     struct cds_lfht_iter iter;
     struct cds_lfht_node *node;
     struct cds_list_head all;
@@ -176,19 +186,21 @@ static void free_tables(struct heir *c) {
 
     CDS_INIT_LIST_HEAD(&all);
     urcu_bp_read_lock();
-    cds_lfht_for_each(c->tables, &iter, node) {
+    cds_lfht_for_each (c->tables.ht, &iter, node) {
         t = caa_container_of(node, struct heir_table, by_id);
-        cds_lfht_del(c->tables, node);
         cds_list_add(&t->closing, &all);
     }
     urcu_bp_read_unlock();
-    cds_lfht_destroy(c->tables, NULL);
+    cds_list_for_each_entry (t, &all, closing)
+        hash_del(&c->tables, &t->by_id);
+    hash_deinit(&c->tables);
     urcu_bp_synchronize_rcu();
-    cds_list_for_each_entry_safe(t, next, &all, closing) table_free(t);
-    urcu_bp_barrier();
+    cds_list_for_each_entry_safe (t, next, &all, closing)
+        table_free(t);
 }
 
-int heir_close(struct heir *c) {
+int heir_close(struct heir *c)
+{
     if (c == NULL)
         return 0;
     if (!fork_same(c->generation)) { /* a child's copy: the mappings are not here, and the locks may be anyhow */
@@ -211,16 +223,19 @@ int heir_close(struct heir *c) {
     return 0;
 }
 
-uint64_t heir_id(const struct heir *c) {
+uint64_t heir_id(const struct heir *c)
+{
     return c != NULL ? c->id : 0;
 }
 
-int heir_fd(const struct heir *c) {
+int heir_fd(const struct heir *c)
+{
     int r = client_check(c);
     return r < 0 ? r : c->epoll;
 }
 
-int heir_find(struct heir *c, const char *name, uint64_t *id) {
+int heir_find(struct heir *c, const char *name, uint64_t *id)
+{
     struct wire_request q = {.head.type = WIRE_FIND};
     struct wire_reply reply;
     int r = client_check(c);

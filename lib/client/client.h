@@ -14,6 +14,7 @@
 #define HEIR_CLIENT_H
 
 #include "fork.h"
+#include "hash.h"
 #include "name.h"
 #include "owner.h"
 #include "store.h"
@@ -21,14 +22,12 @@
 #include <heir.h>
 #include <pthread.h>
 #include <urcu/list.h>
-#include <urcu/rculfhash.h>
-#include <urcu/urcu-bp.h>
 
 /* How a table is mapped. Replaced as a whole. */
 struct mapping {
     struct store reader; /* the read-only view: all pointers that leave the library come from here */
     struct store writer; /* base NULL: this client may not write. Its state belongs to the holder of the writer mutex */
-    struct rcu_head rcu;
+    struct mapping *replaced; /* the one before it, which had the same read-only view */
 };
 
 struct heir_table {
@@ -72,7 +71,7 @@ struct heir {
     bool rescan;
     struct owned *seen; /* owned set as of the last look */
     uint64_t seen_room;
-    struct cds_lfht *tables;
+    struct hash tables;
 };
 
 #define FOREVER UINT64_MAX

@@ -4,7 +4,8 @@
 #include <heir.h>
 #include <stddef.h>
 
-const char *heir_strerror(int error) {
+const char *heir_strerror(int error)
+{
     switch (error < 0 ? -error : error) {
     case 0:
         return "done";
@@ -73,6 +74,7 @@ const char *heir_strerror(int error) {
     }
 }
 
-const char *heir_version(void) {
+const char *heir_version(void)
+{
     return HEIR_VERSION;
 }

@@ -13,14 +13,16 @@
 #include <string.h>
 #include <unistd.h>
 
-static void ring_myself(struct heir *c) {
+static void ring_myself(struct heir *c)
+{
     uint64_t one = 1;
     if (write(c->bell, &one, sizeof one) < 0) {
         /* full: readable all the same */
     }
 }
 
-void event_push(struct heir *c, const struct heir_event *event) {
+void event_push(struct heir *c, const struct heir_event *event)
+{
     struct queued_event *e = malloc(sizeof *e);
     if (e == NULL) {
         c->rescan = true; /* a transfer is found again; of the keeper's ups and downs the next one tells */
@@ -31,14 +33,16 @@ void event_push(struct heir *c, const struct heir_event *event) {
     ring_myself(c);
 }
 
-static void describe(const struct heir_table *t, struct heir_event *e) {
+static void describe(const struct heir_table *t, struct heir_event *e)
+{
     struct settings settings;
     settings_read(page_of(&t->mapping->reader), &settings);
     memcpy(e->name, settings.name, sizeof e->name);
 }
 
 /* Tell of a table that is this client's, if that is news. */
-static void tell_transfer(struct heir *c, struct heir_table *t) {
+static void tell_transfer(struct heir *c, struct heir_table *t)
+{
     const struct table_page *page = page_of(&t->mapping->reader);
     uint64_t word = get(&page->owner), epoch = owner_epoch(word);
     struct transfer record;
@@ -63,7 +67,8 @@ static void tell_transfer(struct heir *c, struct heir_table *t) {
 }
 
 /* Tell of a table that was this client's and is not any more, unless it gave it away itself. */
-static void tell_loss(struct heir *c, uint64_t id) {
+static void tell_loss(struct heir *c, uint64_t id)
+{
     struct heir_table *t = table_find(c, id);
     struct transfer record;
 
@@ -83,7 +88,8 @@ static void tell_loss(struct heir *c, uint64_t id) {
     event_push(c, &e);
 }
 
-static bool make_room(struct heir *c, uint64_t count) {
+static bool make_room(struct heir *c, uint64_t count)
+{
     if (count <= c->seen_room)
         return true;
     uint64_t room = count * 2;
@@ -97,7 +103,8 @@ static bool make_room(struct heir *c, uint64_t count) {
 }
 
 /* A handle of a table that has come to us without our asking. Asking for it lets the lock go. */
-static struct heir_table *fetch(struct heir *c, uint64_t id) {
+static struct heir_table *fetch(struct heir *c, uint64_t id)
+{
     struct wire_request q = {.head.type = WIRE_OPEN, .table = id};
     struct wire_reply reply;
     struct heir_table *t = table_find(c, id);
@@ -115,7 +122,8 @@ static struct heir_table *fetch(struct heir *c, uint64_t id) {
     return r == 0 ? t : NULL;
 }
 
-void event_scan(struct heir *c, bool fetch_missing) {
+void event_scan(struct heir *c, bool fetch_missing)
+{
     uint64_t count = get(&c->page->owned_count);
 
     c->rescan = false;
@@ -149,7 +157,8 @@ void event_scan(struct heir *c, bool fetch_missing) {
 }
 
 /* Clear what made heir_fd() readable; true: look at the owned set. */
-static bool drain(struct heir *c) {
+static bool drain(struct heir *c)
+{
     uint64_t n;
     bool rung = read(c->bell, &n, sizeof n) == (ssize_t)sizeof n;
     if (read(c->timer, &n, sizeof n) < 0) {
@@ -158,7 +167,8 @@ static bool drain(struct heir *c) {
     return rung || c->rescan;
 }
 
-int heir_wait(struct heir *c, int timeout_ms, struct heir_event *event) {
+int heir_wait(struct heir *c, int timeout_ms, struct heir_event *event)
+{
     uint64_t deadline = deadline_after(timeout_ms);
     int r = client_check(c);
 

@@ -14,7 +14,8 @@ extern uint64_t *fork_mark;
 /* The generation of this process, for fork_same(). -ENOMEM. */
 int fork_generation(uint64_t *generation);
 
-static inline int fork_same(uint64_t generation) {
+static inline int fork_same(uint64_t generation)
+{
     return *(volatile uint64_t *)fork_mark == generation;
 }
 

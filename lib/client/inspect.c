@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 /* The names of all objects of a kind, without their prefix. */
-static int list_names(const char *ns, char kind, char ***names, size_t *count) {
+static int list_names(const char *ns, char kind, char ***names, size_t *count)
+{
     char prefix[SHM_NAME_ROOM];
     struct dirent *entry;
     DIR *folder = opendir(SHM_FOLDER);
@@ -43,22 +44,26 @@ static int list_names(const char *ns, char kind, char ***names, size_t *count) {
     return 0;
 }
 
-static void free_names(char **names, size_t count) {
+static void free_names(char **names, size_t count)
+{
     while (count > 0)
         free(names[--count]);
     free(names);
 }
 
-static int by_name(const void *a, const void *b) {
+static int by_name(const void *a, const void *b)
+{
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static int by_number(const void *a, const void *b) {
+static int by_number(const void *a, const void *b)
+{
     unsigned long long x = strtoull(*(char *const *)a, NULL, 10), y = strtoull(*(char *const *)b, NULL, 10);
     return (x > y) - (x < y);
 }
 
-int heir_inspect_open(const char *ns_option, const char *name, struct heir_table **table) {
+int heir_inspect_open(const char *ns_option, const char *name, struct heir_table **table)
+{
     char ns[NAME_ROOM], object[SHM_NAME_ROOM];
     struct mapping *m;
     uint64_t generation;
@@ -89,7 +94,8 @@ int heir_inspect_open(const char *ns_option, const char *name, struct heir_table
     return 0;
 }
 
-void heir_inspect_close(struct heir_table *t) {
+void heir_inspect_close(struct heir_table *t)
+{
     if (t == NULL || t->client != NULL)
         return;
     if (fork_same(t->generation))
@@ -97,7 +103,8 @@ void heir_inspect_close(struct heir_table *t) {
     free(t);
 }
 
-int heir_inspect_tables(const char *ns_option, heir_inspect_table *visit, void *arg) {
+int heir_inspect_tables(const char *ns_option, heir_inspect_table *visit, void *arg)
+{
     char ns[NAME_ROOM];
     char **names;
     size_t count;
@@ -126,7 +133,8 @@ int heir_inspect_tables(const char *ns_option, heir_inspect_table *visit, void *
 }
 
 /* The process's state as ps shows it; X when it is gone. */
-static char process_state(int32_t pid) {
+static char process_state(int32_t pid)
+{
     char path[64], text[512], state = '?';
 
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
@@ -142,7 +150,8 @@ static char process_state(int32_t pid) {
     return state;
 }
 
-static int read_client(const char *ns, const char *id, struct heir_client_info *info) {
+static int read_client(const char *ns, const char *id, struct heir_client_info *info)
+{
     char object[SHM_NAME_ROOM];
     struct stat st;
 
@@ -176,7 +185,8 @@ static int read_client(const char *ns, const char *id, struct heir_client_info *
     return r == -EAGAIN ? -ENOENT : r; /* on its way in, or cut off on it */
 }
 
-int heir_inspect_clients(const char *ns_option, heir_inspect_client *visit, void *arg) {
+int heir_inspect_clients(const char *ns_option, heir_inspect_client *visit, void *arg)
+{
     char ns[NAME_ROOM];
     char **names;
     size_t count;

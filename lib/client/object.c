@@ -9,13 +9,15 @@
 #include "client.h"
 #include "objects.h"
 #include "read.h"
+#include "space.h"
 #include "walk.h"
 #include <errno.h>
 
 /* ---- Writing ------------------------------------------------------------------------------------------ */
 
 /* May this handle write now? The writer mutex is held. */
-static int fence(const struct heir_table *t, const struct table_page *page) {
+static int fence(const struct heir_table *t, const struct table_page *page)
+{
     if (unlikely(get(&page->destroyed) != 0))
         return -ENOTCONN;
     uint64_t epoch = atomic_load_explicit(&t->epoch, memory_order_relaxed);
@@ -27,7 +29,8 @@ static int fence(const struct heir_table *t, const struct table_page *page) {
 }
 
 /* Enter a write: 0 with the store to write to, and RCU's read side held until write_end(). */
-static int write_begin(struct heir_table *t, struct store **store, bool *open) {
+static int write_begin(struct heir_table *t, struct store **store, bool *open)
+{
     int r;
 
     if (unlikely(t == NULL))
@@ -68,7 +71,8 @@ static int write_begin(struct heir_table *t, struct store **store, bool *open) {
 }
 
 /* Leave it with the operation's result, committing if it was a transaction of its own. */
-static int write_end(struct store *s, bool open, int r) {
+static int write_end(struct store *s, bool open, int r)
+{
     if (!open) {
         if (likely(r == 0))
             objects_commit(s);
@@ -80,14 +84,16 @@ static int write_end(struct store *s, bool open, int r) {
     return r;
 }
 
-static int check_key(const struct store *s, const void *key, size_t key_len) {
+static int check_key(const struct store *s, const void *key, size_t key_len)
+{
     const struct table_page *page = page_of(s);
     if (unlikely(key == NULL || key_len == 0 || key_len > HEIR_KEY_MAX))
         return -EINVAL;
     return unlikely(page->key_size != 0 && page->key_size != key_len) ? -EINVAL : 0;
 }
 
-static int check_value(const struct store *s, const void *value, size_t value_len) {
+static int check_value(const struct store *s, const void *value, size_t value_len)
+{
     const struct table_page *page = page_of(s);
     if (unlikely(value == NULL && value_len != 0))
         return -EINVAL;
@@ -97,7 +103,8 @@ static int check_value(const struct store *s, const void *value, size_t value_le
 }
 
 static int put(struct heir_table *t, const void *key, size_t key_len, const void *value, size_t value_len,
-               bool only_new) {
+               bool only_new)
+{
     struct store *s;
     bool open;
     int r = write_begin(t, &s, &open);
@@ -108,15 +115,18 @@ static int put(struct heir_table *t, const void *key, size_t key_len, const void
     return write_end(s, open, r);
 }
 
-int heir_put(struct heir_table *t, const void *key, size_t key_len, const void *value, size_t value_len) {
+int heir_put(struct heir_table *t, const void *key, size_t key_len, const void *value, size_t value_len)
+{
     return put(t, key, key_len, value, value_len, false);
 }
 
-int heir_put_new(struct heir_table *t, const void *key, size_t key_len, const void *value, size_t value_len) {
+int heir_put_new(struct heir_table *t, const void *key, size_t key_len, const void *value, size_t value_len)
+{
     return put(t, key, key_len, value, value_len, true);
 }
 
-int heir_take(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len) {
+int heir_take(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len)
+{
     struct store *s;
     bool open;
     int r = write_begin(t, &s, &open);
@@ -131,11 +141,13 @@ int heir_take(struct heir_table *t, const void *key, size_t key_len, void *value
     return write_end(s, open, r);
 }
 
-int heir_del(struct heir_table *t, const void *key, size_t key_len) {
+int heir_del(struct heir_table *t, const void *key, size_t key_len)
+{
     return heir_take(t, key, key_len, NULL, NULL);
 }
 
-int heir_add(struct heir_table *t, const void *key, size_t key_len, int64_t delta, int64_t *result) {
+int heir_add(struct heir_table *t, const void *key, size_t key_len, int64_t delta, int64_t *result)
+{
     struct store *s;
     bool open;
     int r = write_begin(t, &s, &open);
@@ -146,7 +158,8 @@ int heir_add(struct heir_table *t, const void *key, size_t key_len, int64_t delt
     return write_end(s, open, r);
 }
 
-int heir_clear(struct heir_table *t) {
+int heir_clear(struct heir_table *t)
+{
     struct store *s;
     bool open;
     int r = write_begin(t, &s, &open);
@@ -155,7 +168,8 @@ int heir_clear(struct heir_table *t) {
 
 /* ---- Transactions ------------------------------------------------------------------------------------- */
 
-int heir_begin(struct heir_table *t) {
+int heir_begin(struct heir_table *t)
+{
     struct store *s;
     bool open;
     int r = write_begin(t, &s, &open);
@@ -169,7 +183,8 @@ int heir_begin(struct heir_table *t) {
     return r;
 }
 
-static int end(struct heir_table *t, bool commit) {
+static int end(struct heir_table *t, bool commit)
+{
     int r = 0;
 
     if (t == NULL)
@@ -191,18 +206,21 @@ static int end(struct heir_table *t, bool commit) {
     return r;
 }
 
-int heir_commit(struct heir_table *t) {
+int heir_commit(struct heir_table *t)
+{
     return end(t, true);
 }
 
-int heir_abort(struct heir_table *t) {
+int heir_abort(struct heir_table *t)
+{
     return end(t, false);
 }
 
 /* ---- Reading ------------------------------------------------------------------------------------------ */
 
 /* Enter a read: 0 with the mapping, and RCU's read side held. *own: this thread has a transaction open. */
-static int read_begin(struct heir_table *t, struct mapping **mapping, bool *own) {
+static int read_begin(struct heir_table *t, struct mapping **mapping, bool *own)
+{
     int r = 0;
 
     if (unlikely(t == NULL))
@@ -227,7 +245,8 @@ static int read_begin(struct heir_table *t, struct mapping **mapping, bool *own)
     return 0;
 }
 
-static int get_value(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len) {
+static int get_value(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len)
+{
     struct mapping *m;
     bool own;
     int r = read_begin(t, &m, &own);
@@ -241,34 +260,47 @@ static int get_value(struct heir_table *t, const void *key, size_t key_len, void
     return r;
 }
 
-int heir_get(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len) {
+int heir_get(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len)
+{
     if (unlikely(value == NULL && value_len != NULL && *value_len != 0))
         return -EINVAL;
     return get_value(t, key, key_len, value, value_len);
 }
 
-int heir_has(struct heir_table *t, const void *key, size_t key_len) {
+int heir_has(struct heir_table *t, const void *key, size_t key_len)
+{
     return get_value(t, key, key_len, NULL, NULL);
 }
 
 /* ---- Walks -------------------------------------------------------------------------------------------- */
 
-static int walk_with_pin(struct heir_table *t, struct mapping *m, heir_visit *visit, void *arg) {
+#define SMALL_TABLE (UINT64_C(256) << 10) /* bytes: copying it takes less than asking the keeper */
+#define SMALL_TRIES 3
+#define COPY_TRIES  100
+
+/* Of the last committed state. */
+static int walk(struct heir_table *t, const struct store *s, heir_visit *visit, void *arg)
+{
     struct wire_request q = {.head.type = WIRE_PIN, .table = t->id};
     struct wire_reply reply;
-    uint64_t deadline = deadline_after(t->client->timeout_ms);
-    int r = call(t->client, &q, deadline, &reply, NULL);
+    bool copied = false, keeper = t->client != NULL && t->client->socket >= 0;
+    int r = -EAGAIN;
 
+    if (!keeper || space_bytes_used(s) <= SMALL_TABLE)
+        r = walk_copy(s, keeper ? SMALL_TRIES : COPY_TRIES, &copied, visit, arg);
+    if (!keeper || r != -EAGAIN || copied)
+        return r;
+    r = call(t->client, &q, deadline_after(t->client->timeout_ms), &reply, NULL);
     if (r < 0)
-        return r == -EACCES || r == -ENOMEM ? r : walk_copy(&m->reader, visit, arg);
-    r = walk_pinned(&m->reader, reply.value, visit, arg);
+        return r == -EACCES || r == -ENOMEM ? r : walk_copy(s, COPY_TRIES, &copied, visit, arg);
+    r = walk_pinned(s, reply.value, visit, arg);
     q = (struct wire_request){.head.type = WIRE_UNPIN, .table = t->id, .id = reply.value};
-    call(t->client, &q, deadline_after(t->client->timeout_ms), &reply,
-         NULL); /* no keeper: the next one asks our page */
+    call(t->client, &q, deadline_after(t->client->timeout_ms), &reply, NULL);
     return r;
 }
 
-int heir_foreach(struct heir_table *t, heir_visit *visit, void *arg) {
+int heir_foreach(struct heir_table *t, heir_visit *visit, void *arg)
+{
     struct mapping *m;
     bool own;
 
@@ -281,18 +313,14 @@ int heir_foreach(struct heir_table *t, heir_visit *visit, void *arg) {
      * period */
     atomic_fetch_add(&t->users, 1);
     urcu_bp_read_unlock();
-    if (own)
-        r = walk_own(&m->writer, visit, arg);
-    else if (t->client == NULL || t->client->socket < 0)
-        r = walk_copy(&m->reader, visit, arg);
-    else
-        r = walk_with_pin(t, m, visit, arg);
+    r = own ? walk_own(&m->writer, visit, arg) : walk(t, &m->reader, visit, arg);
     atomic_fetch_sub(&t->users, 1);
     return r;
 }
 
 int heir_range(struct heir_table *t, const void *from, size_t from_len, const void *to, size_t to_len,
-               heir_visit *visit, void *arg) {
+               heir_visit *visit, void *arg)
+{
     (void)from, (void)from_len, (void)to, (void)to_len, (void)arg;
     if (t == NULL || visit == NULL)
         return -EINVAL;

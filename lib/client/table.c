@@ -15,14 +15,16 @@
 
 #define DEFAULT_BYTES (UINT64_C(1) << 30)
 
-const void *this_thread(void) {
+const void *this_thread(void)
+{
     static __thread char mark;
     return &mark;
 }
 
 /* ---- Mappings ----------------------------------------------------------------------------------------- */
 
-static int check_page(const struct table_page *page, uint64_t bytes) {
+static int check_page(const struct table_page *page, uint64_t bytes)
+{
     int r = head_check(&page->head, TABLE_MAGIC, bytes, HEIR_TABLE_MIN);
     if (r < 0)
         return r == -EAGAIN ? -EUCLEAN : r;
@@ -32,7 +34,8 @@ static int check_page(const struct table_page *page, uint64_t bytes) {
     return 0;
 }
 
-int mapping_new(int fd, bool writable, const struct mapping *old, struct mapping **mapping) {
+int mapping_new(int fd, bool writable, const struct mapping *old, struct mapping **mapping)
+{
     struct mapping *m = calloc(1, sizeof *m);
     struct stat st;
     int r = -ENOMEM;
@@ -67,49 +70,44 @@ failed:
     return r;
 }
 
-void mapping_free(struct mapping *m) {
+void mapping_free(struct mapping *m)
+{
     if (m == NULL)
         return;
     munmap(m->reader.base, m->reader.bytes);
     if (m->writer.base != NULL)
         munmap(m->writer.base, m->writer.bytes);
+    free(m->replaced);
     free(m);
-}
-
-static void free_later(struct rcu_head *head) {
-    free(caa_container_of(head, struct mapping, rcu));
 }
 
 /* ---- Handles ------------------------------------------------------------------------------------------ */
 
-static int match(struct cds_lfht_node *node, const void *key) {
+static int match(struct cds_lfht_node *node, const void *key)
+{
     return caa_container_of(node, struct heir_table, by_id)->id == *(const uint64_t *)key;
 }
 
-struct heir_table *table_find(struct heir *c, uint64_t id) {
-    struct cds_lfht_iter iter;
-    urcu_bp_read_lock();
-    cds_lfht_lookup(c->tables, (unsigned long)(id * UINT64_C(0x9e3779b97f4a7c15) >> 16), match, &id, &iter);
-    struct cds_lfht_node *node = cds_lfht_iter_get_node(&iter);
-    urcu_bp_read_unlock();
+struct heir_table *table_find(struct heir *c, uint64_t id)
+{
+    struct cds_lfht_node *node = hash_find(&c->tables, hash_number(id), match, &id);
     return node != NULL ? caa_container_of(node, struct heir_table, by_id) : NULL; /* freed by heir_close() only */
 }
 
-static struct heir_table *table_new(struct heir *c, uint64_t id) {
+static struct heir_table *table_new(struct heir *c, uint64_t id)
+{
     struct heir_table *t = calloc(1, sizeof *t);
     if (t == NULL)
         return NULL;
     t->client = c;
     t->id = id;
     t->generation = c->generation;
-    cds_lfht_node_init(&t->by_id);
-    urcu_bp_read_lock();
-    cds_lfht_add(c->tables, (unsigned long)(id * UINT64_C(0x9e3779b97f4a7c15) >> 16), &t->by_id);
-    urcu_bp_read_unlock();
+    hash_add(&c->tables, hash_number(id), &t->by_id);
     return t;
 }
 
-int table_open(struct heir *c, const struct wire_reply *reply, int fd, struct heir_table **table) {
+int table_open(struct heir *c, const struct wire_reply *reply, int fd, struct heir_table **table)
+{
     struct heir_table *t = table_find(c, reply->id);
     struct mapping *m, *old;
     bool writable = reply->value != 0;
@@ -125,9 +123,8 @@ int table_open(struct heir *c, const struct wire_reply *reply, int fd, struct he
     if (old == NULL || (writable && old->writer.base == NULL)) {
         r = mapping_new(fd, writable, old, &m);
         if (r == 0) {
+            m->replaced = old;
             urcu_bp_set_pointer(&t->mapping, m);
-            if (old != NULL)
-                urcu_bp_call_rcu(&old->rcu, free_later); /* its view lives on in the new one */
         }
     }
     close(fd);
@@ -145,7 +142,8 @@ int table_open(struct heir *c, const struct wire_reply *reply, int fd, struct he
     return 0;
 }
 
-int table_unmap(struct heir_table *t) {
+int table_unmap(struct heir_table *t)
+{
     struct mapping *m = t->mapping;
     urcu_bp_set_pointer(&t->mapping, NULL);
     urcu_bp_synchronize_rcu();
@@ -157,12 +155,14 @@ int table_unmap(struct heir_table *t) {
     return 0;
 }
 
-void table_free(struct heir_table *t) {
+void table_free(struct heir_table *t)
+{
     mapping_free(t->mapping);
     free(t);
 }
 
-void table_abort(struct heir_table *t) {
+void table_abort(struct heir_table *t)
+{
     struct mapping *m = t->mapping;
     if (t->txn_thread != this_thread() || m == NULL)
         return;
@@ -172,7 +172,8 @@ void table_abort(struct heir_table *t) {
 }
 
 /* A handle that is in order; with its client's lock not needed. */
-static int table_check(const struct heir_table *t) {
+static int table_check(const struct heir_table *t)
+{
     if (t == NULL)
         return -EINVAL;
     if (!fork_same(t->generation))
@@ -182,7 +183,8 @@ static int table_check(const struct heir_table *t) {
 
 /* ---- Getting tables ----------------------------------------------------------------------------------- */
 
-static int put_options(struct wire_request *q, const struct heir_table_options *o) {
+static int put_options(struct wire_request *q, const struct heir_table_options *o)
+{
     static const struct heir_table_options none;
     int r;
 
@@ -214,7 +216,8 @@ static int put_options(struct wire_request *q, const struct heir_table_options *
 }
 
 static int open_by_name(struct heir *c, struct wire_request *q, const char *name, uint64_t deadline,
-                        struct heir_table **table) {
+                        struct heir_table **table)
+{
     struct wire_reply reply;
     int fd = -1, r;
 
@@ -230,7 +233,8 @@ static int open_by_name(struct heir *c, struct wire_request *q, const char *name
     return r;
 }
 
-static int check_get(struct heir *c, const char *name, struct heir_table **table) {
+static int check_get(struct heir *c, const char *name, struct heir_table **table)
+{
     int r = client_check(c);
     if (r < 0)
         return r;
@@ -240,7 +244,8 @@ static int check_get(struct heir *c, const char *name, struct heir_table **table
     return name_valid(name) ? 0 : -EINVAL;
 }
 
-int heir_create(struct heir *c, const char *name, const struct heir_table_options *options, struct heir_table **table) {
+int heir_create(struct heir *c, const char *name, const struct heir_table_options *options, struct heir_table **table)
+{
     struct wire_request q = {.head.type = WIRE_CREATE};
     int r = check_get(c, name, table);
     if (r < 0 || (r = put_options(&q, options)) < 0)
@@ -249,7 +254,8 @@ int heir_create(struct heir *c, const char *name, const struct heir_table_option
 }
 
 int heir_claim(struct heir *c, const char *name, const struct heir_table_options *options, int timeout_ms,
-               struct heir_table **table) {
+               struct heir_table **table)
+{
     struct wire_request q = {.head.type = WIRE_CLAIM};
     int r = check_get(c, name, table);
     if (r < 0 || (options != NULL && (r = put_options(&q, options)) < 0))
@@ -261,7 +267,8 @@ int heir_claim(struct heir *c, const char *name, const struct heir_table_options
     return open_by_name(c, &q, name, deadline_after(timeout_ms == 0 ? c->timeout_ms : timeout_ms), table);
 }
 
-int heir_attach(struct heir *c, const char *name, struct heir_table **table) {
+int heir_attach(struct heir *c, const char *name, struct heir_table **table)
+{
     struct wire_request q = {.head.type = WIRE_ATTACH};
     int r = check_get(c, name, table);
     if (r < 0)
@@ -269,7 +276,8 @@ int heir_attach(struct heir *c, const char *name, struct heir_table **table) {
     return open_by_name(c, &q, name, deadline_after(c->timeout_ms), table);
 }
 
-int heir_detach(struct heir_table *t) {
+int heir_detach(struct heir_table *t)
+{
     int r = table_check(t);
     if (r < 0)
         return r;
@@ -290,7 +298,8 @@ int heir_detach(struct heir_table *t) {
 /* ---- Passing tables on -------------------------------------------------------------------------------- */
 
 /* The epoch in which this client owns the table, as it knows; 0 with *error when it does not. */
-static uint64_t owned_epoch(struct heir_table *t, int *error) {
+static uint64_t owned_epoch(struct heir_table *t, int *error)
+{
     uint64_t epoch = 0;
 
     urcu_bp_read_lock();
@@ -308,7 +317,8 @@ static uint64_t owned_epoch(struct heir_table *t, int *error) {
 }
 
 /* Was it this client that ended that epoch, for this reason? The keeper died before it could tell. */
-static bool ended_by_us(struct heir_table *t, uint64_t epoch, enum heir_reason reason) {
+static bool ended_by_us(struct heir_table *t, uint64_t epoch, enum heir_reason reason)
+{
     struct transfer record;
     bool us = false;
 
@@ -322,7 +332,8 @@ static bool ended_by_us(struct heir_table *t, uint64_t epoch, enum heir_reason r
 }
 
 /* An owner's request. Another thread of this process may be writing: the keeper does not wait for it, so we do. */
-static int ask_as_owner(struct heir_table *t, struct wire_request *q, enum heir_reason reason) {
+static int ask_as_owner(struct heir_table *t, struct wire_request *q, enum heir_reason reason)
+{
     struct wire_reply reply;
     uint64_t deadline = deadline_after(t->client->timeout_ms);
     int r = 0;
@@ -342,7 +353,8 @@ static int ask_as_owner(struct heir_table *t, struct wire_request *q, enum heir_
     return r;
 }
 
-static int put_data(struct wire_request *q, const void *data, size_t data_len) {
+static int put_data(struct wire_request *q, const void *data, size_t data_len)
+{
     if (data_len > HEIR_DATA_MAX)
         return -EMSGSIZE;
     if (data_len != 0 && data == NULL)
@@ -353,7 +365,8 @@ static int put_data(struct wire_request *q, const void *data, size_t data_len) {
     return 0;
 }
 
-int heir_give_away(struct heir_table *t, uint64_t to, const void *data, size_t data_len) {
+int heir_give_away(struct heir_table *t, uint64_t to, const void *data, size_t data_len)
+{
     struct wire_request q = {.head.type = WIRE_GIVE, .id = to};
     int r = table_check(t);
     if (r < 0 || (r = put_data(&q, data, data_len)) < 0)
@@ -363,13 +376,15 @@ int heir_give_away(struct heir_table *t, uint64_t to, const void *data, size_t d
     return ask_as_owner(t, &q, HEIR_GIVEN);
 }
 
-int heir_release(struct heir_table *t) {
+int heir_release(struct heir_table *t)
+{
     struct wire_request q = {.head.type = WIRE_RELEASE};
     int r = table_check(t);
     return r < 0 ? r : ask_as_owner(t, &q, HEIR_RELEASED);
 }
 
-int heir_destroy(struct heir_table *t) {
+int heir_destroy(struct heir_table *t)
+{
     struct wire_request q = {.head.type = WIRE_DESTROY};
     int r = table_check(t);
     if (r < 0)
@@ -386,7 +401,8 @@ int heir_destroy(struct heir_table *t) {
     return r;
 }
 
-int heir_set_heir(struct heir_table *t, const char *heir, const void *data, size_t data_len) {
+int heir_set_heir(struct heir_table *t, const char *heir, const void *data, size_t data_len)
+{
     struct wire_request q = {.head.type = WIRE_SET_HEIR};
     int r = table_check(t);
     if (r < 0 || (r = name_heir(heir, q.heir)) < 0 || (r = put_data(&q, data, data_len)) < 0)
@@ -394,7 +410,8 @@ int heir_set_heir(struct heir_table *t, const char *heir, const void *data, size
     return ask_as_owner(t, &q, 0);
 }
 
-int heir_rename(struct heir_table *t, const char *name) {
+int heir_rename(struct heir_table *t, const char *name)
+{
     struct wire_request q = {.head.type = WIRE_RENAME};
     int r = table_check(t);
     if (r < 0)
@@ -407,7 +424,8 @@ int heir_rename(struct heir_table *t, const char *name) {
 
 /* ---- Looking ------------------------------------------------------------------------------------------ */
 
-void page_info(const struct store *s, struct heir_info *info) {
+void page_info(const struct store *s, struct heir_info *info)
+{
     const struct table_page *page = page_of(s);
     struct settings settings;
     struct transfer record = {0};
@@ -438,7 +456,8 @@ void page_info(const struct store *s, struct heir_info *info) {
     info->mode = page->mode;
 }
 
-int heir_info(struct heir_table *t, struct heir_info *info) {
+int heir_info(struct heir_table *t, struct heir_info *info)
+{
     int r = -ENOTCONN;
 
     if (t == NULL || info == NULL)

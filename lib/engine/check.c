@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Is a table whole? See check.h. Blocks in use are collected from all that refers to them, and compared with what space says. */
+/* Is a table whole? See check.h. Blocks in use are collected from all that refers to them, and compared with what space
+ * says. */
 #include "check.h"
 #include "index.h"
 #include <stdlib.h>
@@ -49,7 +50,8 @@ static void check_slot(struct check *c, uint64_t slot, uint64_t where, bool curr
     if (offset == 0)
         return;
     use(c, offset);
-    if (!current) /* in a cleared index: it may have been freed and overwritten, before a rollback made it wait here again */
+    if (!current) /* in a cleared index: it may have been freed and overwritten, before a rollback made it wait here
+                     again */
         return;
     if (v == NULL) {
         wrong(c, 5, "a slot leads to no version", where);
@@ -104,7 +106,8 @@ static void check_index(struct check *c, uint64_t directory, uint64_t from, bool
 static void check_history(struct check *c)
 {
     const struct ledger *l = ledger_of(c->s);
-    uint64_t head = get(&l->history_head), tail = get(&l->history_tail), offset = get(&l->head_chunk), txn = 0, ignored = 0;
+    uint64_t head = get(&l->history_head), tail = get(&l->history_tail), offset = get(&l->head_chunk), txn = 0,
+             ignored = 0;
 
     if (get(&l->spare_chunk) != 0)
         use(c, get(&l->spare_chunk));

@@ -4,10 +4,9 @@
  *
  *  K1  the header's numbers agree with each other and with the size of the file
  *  K2  every page of the heap is in exactly one span, large block or free run, and free runs are joined and listed
- *  K3  every block is in use exactly once, or free: index, versions, history and what waits in it account for all of them
- *  K4  every entry of the directory with the same low bits leads to the same segment
- *  K5  every version in the index is found by its key, and objects counts the living
- *  K6  the history is in commit order
+ *  K3  every block is in use exactly once, or free: index, versions, history and what waits in it account for all of
+ * them K4  every entry of the directory with the same low bits leads to the same segment K5  every version in the index
+ * is found by its key, and objects counts the living K6  the history is in commit order
  */
 #ifndef HEIR_CHECK_H
 #define HEIR_CHECK_H

@@ -23,11 +23,13 @@
 #include "index.h"
 
 #define HISTORY_KEEP 128u
-#define STEP_RECORDS 3  /* taken back by one operation: more than it adds */
-#define SWEEP_SLOTS  64 /* slots looked at in one step of a sweep */
+#define SLACK        32u /* records over HISTORY_KEEP that are left to history_reuse() */
+#define STEP_RECORDS 3   /* taken back by one operation: more than it adds */
+#define SWEEP_SLOTS  64  /* slots looked at in one step of a sweep */
 #define KIND_MASK    7u
 
-int history_format(struct store *s) {
+int history_format(struct store *s)
+{
     uint64_t chunk;
     int r = space_alloc(s, PAGE_BYTES, &chunk);
     if (r < 0)
@@ -37,11 +39,13 @@ int history_format(struct store *s) {
     return 0;
 }
 
-static struct chunk *chunk_at(const struct store *s, uint64_t offset) {
+static struct chunk *chunk_at(const struct store *s, uint64_t offset)
+{
     return at(s, offset, sizeof(struct chunk));
 }
 
-static int append(struct store *s, uint64_t made, uint64_t gone) {
+static int append(struct store *s, uint64_t made, uint64_t gone)
+{
     struct ledger *l = ledger_of(s);
     uint64_t tail = peek(&l->history_tail);
     struct chunk *chunk = chunk_at(s, peek(&l->tail_chunk));
@@ -69,14 +73,16 @@ static int append(struct store *s, uint64_t made, uint64_t gone) {
     return 0;
 }
 
-int history_append(struct store *s, uint64_t made, uint64_t gone, enum record_kind kind) {
+int history_append(struct store *s, uint64_t made, uint64_t gone, enum record_kind kind)
+{
     return append(s, made, gone | kind);
 }
 
 /* ---- Taking back -------------------------------------------------------------------------------------- */
 
 /* The oldest record, and the chunk it is in. NULL: there is none, or it is damaged (*chunk is 0 then). */
-static struct record *oldest(const struct store *s, uint64_t *chunk) {
+static struct record *oldest(const struct store *s, uint64_t *chunk)
+{
     struct ledger *l = ledger_of(s);
     uint64_t head = peek(&l->history_head);
 
@@ -96,7 +102,8 @@ static struct record *oldest(const struct store *s, uint64_t *chunk) {
 }
 
 /* Raise the horizon to `to`, unless a pin holds it. */
-static bool raise_horizon(struct store *s, uint64_t to) {
+static bool raise_horizon(struct store *s, uint64_t to)
+{
     struct view *v = view_of(s);
     struct ledger *l = ledger_of(s);
     uint64_t horizon = peek(&v->horizon);
@@ -119,7 +126,8 @@ static bool raise_horizon(struct store *s, uint64_t to) {
 }
 
 /* Work off a part of a cleared index; a slot's older versions have been in earlier records. 1: done. */
-static int sweep(struct store *s, uint64_t clearing) {
+static int sweep(struct store *s, uint64_t clearing)
+{
     word_t *at_word = &ledger_of(s)->sweep;
     struct clearing *c = at(s, clearing, sizeof *c);
     uint64_t cursor = peek(at_word), word;
@@ -160,7 +168,8 @@ static int sweep(struct store *s, uint64_t clearing) {
     return 0;
 }
 
-static int work_off(struct store *s, const struct record *record) {
+static int work_off(struct store *s, const struct record *record)
+{
     uint64_t gone = record->gone & ~(uint64_t)KIND_MASK;
     int r;
 
@@ -182,11 +191,12 @@ static int work_off(struct store *s, const struct record *record) {
 
 /* Take back the oldest record, or a part of it, when it is behind the horizon. 1: done; 0: there is none. All or
  * nothing. */
-static int take_back(struct store *s) {
+static int take_back(struct store *s)
+{
     struct ledger *l = ledger_of(s);
     uint64_t chunk, old_chunk = peek(&l->head_chunk);
     struct record *record = oldest(s, &chunk);
-    int r = undo_reserve(s, 4 * SPACE_LOG);
+    int r = undo_reserve(s, 2 * SPACE_LOG);
 
     if (r < 0)
         return r;
@@ -213,7 +223,8 @@ static int take_back(struct store *s) {
 }
 
 /* All that is committed and not pinned. */
-static int take_back_all(struct store *s) {
+static int take_back_all(struct store *s)
+{
     int r;
     raise_horizon(s, peek(&view_of(s)->committed));
     while ((r = take_back(s)) > 0) {
@@ -221,7 +232,8 @@ static int take_back_all(struct store *s) {
     return r == -ENOSPC ? 0 : r;
 }
 
-int history_alloc(struct store *s, uint64_t bytes, uint64_t *offset) {
+int history_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
+{
     int r = space_alloc(s, bytes, offset);
     if (likely(r != -ENOSPC))
         return r;
@@ -231,7 +243,8 @@ int history_alloc(struct store *s, uint64_t bytes, uint64_t *offset) {
 }
 
 /* Which horizon lets go of half of what is kept, without looking at every record. */
-static uint64_t halfway(struct store *s) {
+static uint64_t halfway(struct store *s)
+{
     struct ledger *l = ledger_of(s);
     uint64_t head = peek(&l->history_head), last = CHUNK_RECORDS - 1 - head % CHUNK_RECORDS, chunk;
     struct record *record = oldest(s, &chunk);
@@ -243,19 +256,43 @@ static uint64_t halfway(struct store *s) {
     return record->txn < committed ? record->txn : committed;
 }
 
-int history_step(struct store *s, bool deleting) {
+static uint64_t kept(const struct store *s)
+{
+    return peek(&ledger_of(s)->history_tail) - peek(&ledger_of(s)->history_head);
+}
+
+int history_reuse(struct store *s, uint64_t bytes, uint64_t *offset)
+{
     struct ledger *l = ledger_of(s);
-    uint64_t kept = peek(&l->history_tail) - peek(&l->history_head);
+    uint64_t head = peek(&l->history_head), chunk;
+
+    if (likely(kept(s) > HISTORY_KEEP && head % CHUNK_RECORDS != 0)) { /* the first of a chunk is more work */
+        struct record *record = oldest(s, &chunk);
+        if (record != NULL && record->txn > peek(&view_of(s)->horizon))
+            raise_horizon(s, halfway(s));
+        if (record != NULL && record->txn <= peek(&view_of(s)->horizon) && (record->gone & KIND_MASK) == GONE_BLOCK &&
+            space_fits(s, record->gone, bytes)) {
+            log_set(s, &l->history_head, head + 1);
+            *offset = record->gone;
+            return 0;
+        }
+    }
+    return history_alloc(s, bytes, offset);
+}
+
+int history_step(struct store *s, bool deleting)
+{
+    struct ledger *l = ledger_of(s);
     int r = 0;
 
-    if (kept > HISTORY_KEEP) {
+    if (unlikely(kept(s) > HISTORY_KEEP + SLACK)) {
         uint64_t chunk;
         struct record *record = oldest(s, &chunk);
         if (record != NULL && record->txn > peek(&view_of(s)->horizon))
             raise_horizon(s, halfway(s));
         for (int i = 0; i < STEP_RECORDS && (r = take_back(s)) > 0; i++) {
         }
-        if (r < 0)
+        if (r < 0 && r != -ENOSPC) /* no room in the log for more: what was taken back counts */
             return r;
     }
     if (unlikely(peek(&l->spare_chunk) == 0)) {

@@ -22,6 +22,10 @@ int history_append(struct store *s, uint64_t made, uint64_t gone, enum record_ki
  * kept. Deleting must work in a full table, so that it does without a reserve when there is none. -ENOSPC, -EUCLEAN. */
 int history_step(struct store *s, bool deleting);
 
+/* A block for a new version: the oldest one that is no longer needed when it has the size, which spares freeing it;
+ * else as history_alloc(). */
+int history_reuse(struct store *s, uint64_t bytes, uint64_t *offset);
+
 /* space_alloc(), which takes back all that can be taken back before it says -ENOSPC. Must not be called between finding
  * a slot and storing into it: what is taken back may be that slot. */
 int history_alloc(struct store *s, uint64_t bytes, uint64_t *offset);

@@ -23,22 +23,26 @@
 #define USED_BEFORE(hash) ((uint64_t)((hash) | 1u) << 32)
 #define DIRECTORY_MIN     64u
 
-uint32_t index_hash(const struct store *s, const void *key, size_t key_len) {
+uint32_t index_hash(const struct store *s, const void *key, size_t key_len)
+{
     uint64_t h = XXH3_64bits_withSeed(key, key_len, s->seed);
     return (uint32_t)(h ^ h >> 32);
 }
 
-static word_t *directory_at(const struct store *s, uint64_t word) {
+static word_t *directory_at(const struct store *s, uint64_t word)
+{
     if (index_depth(word) > INDEX_DEPTH_MAX)
         return NULL;
     return at(s, index_offset(word), sizeof(word_t) << index_depth(word));
 }
 
-static uint64_t entry_of(uint32_t hash, uint64_t depth) {
+static uint64_t entry_of(uint32_t hash, uint64_t depth)
+{
     return (hash >> INDEX_GROUP_BITS) & ((UINT64_C(1) << depth) - 1);
 }
 
-uint64_t index_directory(const struct store *s, uint64_t snap) {
+uint64_t index_directory(const struct store *s, uint64_t snap)
+{
     uint64_t directory = get(&view_of(s)->directory), cleared = get(&view_of(s)->cleared);
 
     while (unlikely(cleared != 0)) {
@@ -52,7 +56,8 @@ uint64_t index_directory(const struct store *s, uint64_t snap) {
 }
 
 /* The slots of the segment for a hash, in this directory. */
-static inline word_t *segment_of(const struct store *s, uint64_t dir, uint32_t hash, uint64_t *word) {
+static inline word_t *segment_of(const struct store *s, uint64_t dir, uint32_t hash, uint64_t *word)
+{
     word_t *d = directory_at(s, dir);
     if (unlikely(d == NULL))
         return NULL;
@@ -60,20 +65,23 @@ static inline word_t *segment_of(const struct store *s, uint64_t dir, uint32_t h
     return at(s, index_offset(*word), PAGE_BYTES);
 }
 
-uint64_t index_peek(const struct store *s, uint64_t snap, uint32_t hash, const void *key, size_t key_len) {
+int index_peek(const struct store *s, uint64_t snap, uint32_t hash, const void *key, size_t key_len,
+               struct version **version)
+{
     uint64_t word;
     word_t *slots = segment_of(s, index_directory(s, snap), hash, &word);
 
+    *version = NULL;
     if (unlikely(slots == NULL))
-        return INDEX_BROKEN;
+        return -EUCLEAN;
     for (unsigned i = 0; i < INDEX_REACH; i++) {
         word_t *group = slots + (hash + i) % SEGMENT_GROUPS * GROUP_SLOTS;
         bool end = false;
         for (unsigned j = 0; j < GROUP_SLOTS; j++) {
             uint64_t slot = get(&group[j]);
             if (slot_hash(slot) == hash && slot_version(slot) != 0 &&
-                version_of_key(s, slot_version(slot), key, key_len) != NULL)
-                return slot_version(slot);
+                (*version = version_of_key(s, slot_version(slot), key, key_len)) != NULL)
+                return 0;
             end |= slot == 0;
         }
         if (end)
@@ -82,7 +90,8 @@ uint64_t index_peek(const struct store *s, uint64_t snap, uint32_t hash, const v
     return 0;
 }
 
-int index_find(const struct store *s, uint32_t hash, const void *key, size_t key_len, struct spot *spot) {
+int index_find(const struct store *s, uint32_t hash, const void *key, size_t key_len, struct spot *spot)
+{
     uint64_t word;
     word_t *slots = segment_of(s, peek(&view_of(s)->directory), hash, &word);
 
@@ -113,7 +122,8 @@ int index_find(const struct store *s, uint32_t hash, const void *key, size_t key
     return 0;
 }
 
-int index_drop(struct store *s, uint64_t version) {
+int index_drop(struct store *s, uint64_t version)
+{
     struct version *v = version_whole(s, version);
     uint64_t word;
 
@@ -148,7 +158,8 @@ int index_drop(struct store *s, uint64_t version) {
 
 /* ---- Growth ------------------------------------------------------------------------------------------- */
 
-static int page_alloc(struct store *s, word_t **page, uint64_t *offset) {
+static int page_alloc(struct store *s, word_t **page, uint64_t *offset)
+{
     int r = undo_reserve(s, 2 * SPACE_LOG);
     if (r == 0)
         r = history_alloc(s, PAGE_BYTES, offset);
@@ -162,7 +173,8 @@ static int page_alloc(struct store *s, word_t **page, uint64_t *offset) {
 }
 
 /* A segment under construction: nobody sees it yet, so slots may move. */
-static void settle(word_t *slots) {
+static void settle(word_t *slots)
+{
     for (unsigned i = 0; i < INDEX_SEGMENT_SLOTS; i++) {
         uint64_t slot = peek(&slots[i]);
         if (slot_version(slot) == 0)
@@ -192,7 +204,8 @@ static void settle(word_t *slots) {
     }
 }
 
-static int double_directory(struct store *s) {
+static int double_directory(struct store *s)
+{
     struct view *v = view_of(s);
     uint64_t old = peek(&v->directory), depth = index_depth(old), count = UINT64_C(1) << depth, offset;
     uint64_t bytes = 2 * count * sizeof(word_t);
@@ -218,7 +231,8 @@ static int double_directory(struct store *s) {
     return 0;
 }
 
-int index_split(struct store *s, uint32_t hash) {
+int index_split(struct store *s, uint32_t hash)
+{
     uint64_t halves[2], word, old;
     word_t *to[2], *from;
     int r = 0;
@@ -255,7 +269,8 @@ int index_split(struct store *s, uint32_t hash) {
     return 0;
 }
 
-int index_format(struct store *s) {
+int index_format(struct store *s)
+{
     uint64_t segment, directory;
     word_t *page;
     int r = page_alloc(s, &page, &segment);
@@ -271,7 +286,8 @@ int index_format(struct store *s) {
     return 0;
 }
 
-int index_clear(struct store *s) {
+int index_clear(struct store *s)
+{
     struct view *v = view_of(s);
     uint64_t old = peek(&v->directory), offset;
     int r = undo_reserve(s, SPACE_LOG);
@@ -292,7 +308,8 @@ int index_clear(struct store *s) {
     return history_append(s, offset, 0, GONE_INDEX);
 }
 
-int index_forget(struct store *s, uint64_t clearing) {
+int index_forget(struct store *s, uint64_t clearing)
+{
     word_t *link = &view_of(s)->cleared;
     while (peek(link) != clearing) {
         struct clearing *c = at(s, peek(link), sizeof *c);
@@ -304,7 +321,8 @@ int index_forget(struct store *s, uint64_t clearing) {
     return 0;
 }
 
-int index_word(const struct store *s, uint64_t directory, uint64_t entry, uint64_t *word) {
+int index_word(const struct store *s, uint64_t directory, uint64_t entry, uint64_t *word)
+{
     word_t *d = directory_at(s, directory);
     if (d == NULL)
         return -EUCLEAN;

@@ -18,19 +18,23 @@
 uint32_t index_hash(const struct store *s, const void *key, size_t key_len);
 
 /* Directory words, of the directory itself and in it: an offset and a depth. */
-static inline uint64_t index_depth(uint64_t word) {
+static inline uint64_t index_depth(uint64_t word)
+{
     return word & INDEX_DEPTH_MASK;
 }
 
-static inline uint64_t index_offset(uint64_t word) {
+static inline uint64_t index_offset(uint64_t word)
+{
     return word & ~(uint64_t)INDEX_DEPTH_MASK;
 }
 
-static inline uint32_t slot_hash(uint64_t slot) {
+static inline uint32_t slot_hash(uint64_t slot)
+{
     return (uint32_t)(slot >> 32);
 }
 
-static inline uint64_t slot_version(uint64_t slot) {
+static inline uint64_t slot_version(uint64_t slot)
+{
     return (slot & 0xffffffffu) * GRANULE;
 }
 
@@ -45,10 +49,10 @@ int index_format(struct store *s);
 /* Writer: look a key up. -EUCLEAN. */
 int index_find(const struct store *s, uint32_t hash, const void *key, size_t key_len, struct spot *spot);
 
-/* Readers: the newest version in the index of state `snap`. 0: not there; INDEX_BROKEN: caught while changing, or
- * damaged. Never follows what is not backed. */
-#define INDEX_BROKEN 1u
-uint64_t index_peek(const struct store *s, uint64_t snap, uint32_t hash, const void *key, size_t key_len);
+/* Readers: the newest version in the index of state `snap`; *version NULL: not there. -EUCLEAN: caught while changing,
+ * or damaged. Never follows what is not backed. */
+int index_peek(const struct store *s, uint64_t snap, uint32_t hash, const void *key, size_t key_len,
+               struct version **version);
 
 /* The directory word for state `snap`. */
 uint64_t index_directory(const struct store *s, uint64_t snap);

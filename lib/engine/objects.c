@@ -3,13 +3,18 @@
 #include "objects.h"
 #include "index.h"
 
-#define OP_LOG (4 * SPACE_LOG) /* log entries of one operation, without what the parts reserve for themselves */
+/* Log entries of one operation, without what the parts reserve for themselves. Deleting must find room in the one page
+ * of log that every table has, after history_step() has used some of it. */
+#define OP_LOG     (4 * SPACE_LOG)
+#define DELETE_LOG (SPACE_LOG + 16)
 
-void objects_begin(struct store *s) {
+void objects_begin(struct store *s)
+{
     undo_begin(s);
 }
 
-void objects_commit(struct store *s) {
+void objects_commit(struct store *s)
+{
     if (s->log_count == 0) {
         set(&ledger_of(s)->log_txn, 0);
     } else {
@@ -20,11 +25,13 @@ void objects_commit(struct store *s) {
     s->txn = 0;
 }
 
-int objects_abort(struct store *s) {
+int objects_abort(struct store *s)
+{
     return undo_all(s, NULL);
 }
 
-int objects_format(struct store *s) {
+int objects_format(struct store *s)
+{
     int r = space_format(s);
     if (r < 0)
         return r;
@@ -36,7 +43,8 @@ int objects_format(struct store *s) {
 }
 
 /* An operation has failed: as if it had not begun. */
-static int fail(struct store *s, uint64_t mark, int error) {
+static int fail(struct store *s, uint64_t mark, int error)
+{
     if (s->log_count > mark) {
         int r = undo_back_to(s, mark);
         if (r < 0)
@@ -45,29 +53,34 @@ static int fail(struct store *s, uint64_t mark, int error) {
     return error;
 }
 
-static int prepare(struct store *s, bool deleting) {
+static int prepare(struct store *s, bool deleting)
+{
     int r = history_step(s, deleting);
-    return r < 0 ? r : undo_reserve(s, OP_LOG);
+    return r < 0 ? r : undo_reserve(s, deleting ? DELETE_LOG : OP_LOG);
 }
 
-static void changed(struct store *s) {
+static void changed(struct store *s)
+{
     struct ledger *l = ledger_of(s);
     set(&l->changes, peek(&l->changes) + 1);
 }
 
-static bool living(const struct spot *spot) {
+static bool living(const struct spot *spot)
+{
     return spot->slot != NULL && version_ended(spot->version) == 0;
 }
 
-static uint64_t offset_of(const struct store *s, const struct version *v) {
+static uint64_t offset_of(const struct store *s, const struct version *v)
+{
     return (uint64_t)((const uint8_t *)v - s->base);
 }
 
 /* A new version, which nobody sees yet; *spot is where it belongs. */
 static int version_new(struct store *s, uint32_t hash, const void *key, size_t key_len, size_t value_len,
-                       struct spot *spot, struct version **version) {
+                       struct spot *spot, struct version **version)
+{
     uint64_t offset;
-    int r = history_alloc(s, version_bytes(key_len, value_len), &offset);
+    int r = history_reuse(s, version_bytes(key_len, value_len), &offset);
     if (r < 0)
         return r;
     struct version *v = at(s, offset, version_bytes(key_len, value_len));
@@ -85,7 +98,8 @@ static int version_new(struct store *s, uint32_t hash, const void *key, size_t k
 }
 
 /* Make it the newest of its key. */
-static int publish(struct store *s, uint32_t hash, const struct spot *spot, struct version *v, size_t value_len) {
+static int publish(struct store *s, uint32_t hash, const struct spot *spot, struct version *v, size_t value_len)
+{
     uint64_t offset = offset_of(s, v), gone = 0, prev = 0;
 
     if (spot->slot != NULL) {
@@ -105,7 +119,8 @@ static int publish(struct store *s, uint32_t hash, const struct spot *spot, stru
     return 0;
 }
 
-int objects_put(struct store *s, const void *key, size_t key_len, const void *value, size_t value_len, bool only_new) {
+int objects_put(struct store *s, const void *key, size_t key_len, const void *value, size_t value_len, bool only_new)
+{
     uint32_t hash = index_hash(s, key, key_len);
     uint64_t mark = s->log_count;
     struct version *v;
@@ -126,7 +141,8 @@ int objects_put(struct store *s, const void *key, size_t key_len, const void *va
     return r < 0 ? fail(s, mark, r) : 0;
 }
 
-int objects_add(struct store *s, const void *key, size_t key_len, int64_t delta, int64_t *result) {
+int objects_add(struct store *s, const void *key, size_t key_len, int64_t delta, int64_t *result)
+{
     uint32_t hash = index_hash(s, key, key_len);
     uint64_t mark = s->log_count;
     int64_t value = 0;
@@ -151,7 +167,8 @@ int objects_add(struct store *s, const void *key, size_t key_len, int64_t delta,
     return 0;
 }
 
-int objects_take(struct store *s, const void *key, size_t key_len, void *value, size_t *value_len) {
+int objects_take(struct store *s, const void *key, size_t key_len, void *value, size_t *value_len)
+{
     uint32_t hash = index_hash(s, key, key_len);
     uint64_t mark = s->log_count;
     struct spot spot;
@@ -179,11 +196,13 @@ int objects_take(struct store *s, const void *key, size_t key_len, void *value, 
     return 0;
 }
 
-int objects_del(struct store *s, const void *key, size_t key_len) {
+int objects_del(struct store *s, const void *key, size_t key_len)
+{
     return objects_take(s, key, key_len, NULL, NULL);
 }
 
-int objects_clear(struct store *s) {
+int objects_clear(struct store *s)
+{
     uint64_t mark = s->log_count;
     int r;
 

@@ -11,18 +11,21 @@
 #include "read.h"
 #include "index.h"
 
-struct sight sight_now(const struct store *s) {
+struct sight sight_now(const struct store *s)
+{
     struct sight sight;
     sight.rollbacks = get(&view_of(s)->rollbacks);
     sight.snap = get(&view_of(s)->committed);
     return sight;
 }
 
-void sight_refresh(const struct store *s, struct sight *sight) {
+void sight_refresh(const struct store *s, struct sight *sight)
+{
     sight->rollbacks = get(&view_of(s)->rollbacks);
 }
 
-enum sight_end sight_check(const struct store *s, const struct sight *sight) {
+enum sight_end sight_check(const struct store *s, const struct sight *sight)
+{
     /* pairs with the fences in raise_horizon() and undo_back_to() */
     atomic_thread_fence(memory_order_acquire);
     if (peek(&view_of(s)->horizon) > sight->snap)
@@ -32,15 +35,15 @@ enum sight_end sight_check(const struct store *s, const struct sight *sight) {
 
 /* The version that state `snap` knows: 0, -ENOENT, or -EUCLEAN, which means damage only if the sight holds. */
 static int find(const struct store *s, uint64_t snap, uint32_t hash, const void *key, size_t key_len,
-                struct version **version) {
-    uint64_t offset = index_peek(s, snap, hash, key, key_len), newer = UINT64_MAX;
+                struct version **version)
+{
+    struct version *v;
+    uint64_t newer = UINT64_MAX, offset;
+    int r = index_peek(s, snap, hash, key, key_len, &v);
 
-    if (unlikely(offset == INDEX_BROKEN))
-        return -EUCLEAN;
-    while (offset != 0) {
-        struct version *v = version_of_key(s, offset, key, key_len);
-        if (unlikely(v == NULL))
-            return -EUCLEAN;
+    if (unlikely(r < 0))
+        return r;
+    for (; v != NULL; v = version_of_key(s, offset, key, key_len)) {
         uint64_t made = version_made(v), ended = version_ended(v);
         if (likely(made <= snap)) {
             *version = v;
@@ -50,12 +53,15 @@ static int find(const struct store *s, uint64_t snap, uint32_t hash, const void 
             return -EUCLEAN;
         newer = made;
         offset = version_prev(v);
+        if (offset == 0)
+            return -ENOENT;
     }
-    return -ENOENT;
+    return newer == UINT64_MAX ? -ENOENT : -EUCLEAN;
 }
 
 static int copy_out(const struct store *s, const struct version *v, size_t key_len, void *value, size_t room,
-                    size_t *len) {
+                    size_t *len)
+{
     *len = version_value_len(v);
     if (*len > room)
         return -ENOBUFS;
@@ -67,13 +73,15 @@ static int copy_out(const struct store *s, const struct version *v, size_t key_l
 }
 
 static int read_at(const struct store *s, uint64_t snap, uint32_t hash, const void *key, size_t key_len, void *value,
-                   const size_t *room, size_t *len) {
+                   const size_t *room, size_t *len)
+{
     struct version *v;
     int r = find(s, snap, hash, key, key_len, &v);
     return r == 0 && room != NULL ? copy_out(s, v, key_len, value, *room, len) : r;
 }
 
-int read_get(const struct store *s, const void *key, size_t key_len, void *value, size_t *value_len) {
+int read_get(const struct store *s, const void *key, size_t key_len, void *value, size_t *value_len)
+{
     uint32_t hash = index_hash(s, key, key_len);
 
     for (;;) {
@@ -88,7 +96,8 @@ int read_get(const struct store *s, const void *key, size_t key_len, void *value
     }
 }
 
-int read_own(const struct store *s, const void *key, size_t key_len, void *value, size_t *value_len) {
+int read_own(const struct store *s, const void *key, size_t key_len, void *value, size_t *value_len)
+{
     size_t len = 0;
     int r = read_at(s, s->txn, index_hash(s, key, key_len), key, key_len, value, value_len, &len);
     if (value_len != NULL && (r == 0 || r == -ENOBUFS))

@@ -24,11 +24,13 @@ enum page_kind { PAGE_NONE, PAGE_SPAN, PAGE_INNER, PAGE_LARGE, PAGE_FREE, PAGE_F
 #define GROW_MAX    16u /* pages backed in one step: bounds the stall of the put that takes it */
 #define FIT_TRIES   16
 
-static unsigned log2_of(uint64_t n) {
+static unsigned log2_of(uint64_t n)
+{
     return 63u - (unsigned)__builtin_clzll(n);
 }
 
-static unsigned class_of(uint64_t bytes) {
+static unsigned class_of(uint64_t bytes)
+{
     if (bytes <= 64)
         return 0;
     if (bytes <= 128)
@@ -37,7 +39,8 @@ static unsigned class_of(uint64_t bytes) {
     return 5 + (top - 7) * 8 + (unsigned)((bytes - 1) >> (top - 3)) - 8;
 }
 
-static uint64_t class_bytes(unsigned class) {
+static uint64_t class_bytes(unsigned class)
+{
     if (class < 5)
         return 64 + 16 * class;
     unsigned top = 7 + (class - 5) / 8;
@@ -45,7 +48,8 @@ static uint64_t class_bytes(unsigned class) {
 }
 
 /* Pages of a span: the fewest that waste at most a sixteenth, or the best of those that fit. */
-static unsigned class_pages(unsigned class) {
+static unsigned class_pages(unsigned class)
+{
     uint64_t size = class_bytes(class);
     unsigned best = 1;
     uint64_t best_waste = PAGE_BYTES;
@@ -63,42 +67,51 @@ static unsigned class_pages(unsigned class) {
 
 static_assert(SIZE_CLASSES == 5 + 8 * 6, "classes up to 8 KiB");
 
-uint64_t space_block_bytes(uint64_t bytes) {
+uint64_t space_block_bytes(uint64_t bytes)
+{
     return bytes > CLASS_LARGE ? pages_for(bytes) * PAGE_BYTES : class_bytes(class_of(bytes));
 }
 
 /* ---- Page descriptors --------------------------------------------------------------------------------- */
 
-static struct page_desc *desc(const struct store *s, uint64_t page) {
+static struct page_desc *desc(const struct store *s, uint64_t page)
+{
     return (struct page_desc *)(void *)(s->base + PAGE_BYTES) + (page - s->heap_first);
 }
 
-static uint64_t kind_word(enum page_kind kind, unsigned class, uint64_t pages) {
+static uint64_t kind_word(enum page_kind kind, unsigned class, uint64_t pages)
+{
     return (uint64_t)kind | (uint64_t) class << 8 | pages << 32;
 }
 
-static enum page_kind kind_of(uint64_t word) {
+static enum page_kind kind_of(uint64_t word)
+{
     return (enum page_kind)(word & 0xff);
 }
 
-static uint64_t pages_of(uint64_t word) {
+static uint64_t pages_of(uint64_t word)
+{
     return word >> 32;
 }
 
-static uint64_t next_of(const struct page_desc *d) {
+static uint64_t next_of(const struct page_desc *d)
+{
     return peek(&d->links) >> 32;
 }
 
-static uint64_t prev_of(const struct page_desc *d) {
+static uint64_t prev_of(const struct page_desc *d)
+{
     return peek(&d->links) & 0xffffffffu;
 }
 
-static bool in_heap(const struct store *s, uint64_t page) {
+static bool in_heap(const struct store *s, uint64_t page)
+{
     return page >= s->heap_first && page < peek(&ledger_of(s)->frontier);
 }
 
 /* Lists of pages; the head is a word in the ledger, 0 ends them. */
-static void list_add(struct store *s, word_t *head, uint64_t page) {
+static void list_add(struct store *s, word_t *head, uint64_t page)
+{
     uint64_t first = peek(head);
     log_set(s, &desc(s, page)->links, first << 32);
     if (first != 0)
@@ -106,7 +119,8 @@ static void list_add(struct store *s, word_t *head, uint64_t page) {
     log_set(s, head, page);
 }
 
-static int list_remove(struct store *s, word_t *head, uint64_t page) {
+static int list_remove(struct store *s, word_t *head, uint64_t page)
+{
     uint64_t next = next_of(desc(s, page)), prev = prev_of(desc(s, page));
     if ((next != 0 && !in_heap(s, next)) || (prev != 0 && !in_heap(s, prev)) || (prev == 0 && peek(head) != page))
         return -EUCLEAN;
@@ -121,23 +135,27 @@ static int list_remove(struct store *s, word_t *head, uint64_t page) {
 
 /* ---- Runs of pages ------------------------------------------------------------------------------------ */
 
-static word_t *bin_of(struct store *s, uint64_t pages) {
+static word_t *bin_of(struct store *s, uint64_t pages)
+{
     return &ledger_of(s)->runs[log2_of(pages)];
 }
 
-static void run_insert(struct store *s, uint64_t page, uint64_t pages) {
+static void run_insert(struct store *s, uint64_t page, uint64_t pages)
+{
     log_set(s, &desc(s, page)->kind, kind_word(PAGE_FREE, 0, pages));
     if (pages > 1)
         log_set(s, &desc(s, page + pages - 1)->kind, kind_word(PAGE_FREE_LAST, 0, pages));
     list_add(s, bin_of(s, pages), page);
 }
 
-static int run_remove(struct store *s, uint64_t page, uint64_t pages) {
+static int run_remove(struct store *s, uint64_t page, uint64_t pages)
+{
     return list_remove(s, bin_of(s, pages), page);
 }
 
 /* A free run of at least `pages`: a few tries in the bin of its size, then the first of a larger bin. 0: none. */
-static uint64_t run_find(struct store *s, uint64_t pages) {
+static uint64_t run_find(struct store *s, uint64_t pages)
+{
     unsigned bin = log2_of(pages);
     uint64_t page = peek(&ledger_of(s)->runs[bin]);
     for (int i = 0; i < FIT_TRIES && page != 0 && in_heap(s, page); i++) {
@@ -154,12 +172,14 @@ static uint64_t run_find(struct store *s, uint64_t pages) {
 }
 
 /* Bytes of header and descriptors for a heap that ends at page `limit`. */
-static uint64_t front_bytes(const struct store *s, uint64_t limit) {
+static uint64_t front_bytes(const struct store *s, uint64_t limit)
+{
     return (1 + pages_for((limit - s->heap_first) * sizeof(struct page_desc))) * PAGE_BYTES;
 }
 
 /* Back the heap up to page `to` and a little further, and its descriptors before it. */
-static int grow(struct store *s, uint64_t to) {
+static int grow(struct store *s, uint64_t to)
+{
     struct view *v = view_of(s);
     uint64_t limit = peek(&v->limit), top = peek(&ledger_of(s)->log_floor) / PAGE_BYTES;
     uint64_t step = (limit - s->heap_first) / 8 < GROW_MAX ? (limit - s->heap_first) / 8 + 1 : GROW_MAX;
@@ -184,7 +204,8 @@ static int grow(struct store *s, uint64_t to) {
     return 0;
 }
 
-static int run_alloc(struct store *s, uint64_t pages, uint64_t *page) {
+static int run_alloc(struct store *s, uint64_t pages, uint64_t *page)
+{
     struct ledger *l = ledger_of(s);
     uint64_t p = run_find(s, pages), have;
     int r;
@@ -210,7 +231,8 @@ static int run_alloc(struct store *s, uint64_t pages, uint64_t *page) {
     return 0;
 }
 
-static int run_free(struct store *s, uint64_t page, uint64_t pages) {
+static int run_free(struct store *s, uint64_t page, uint64_t pages)
+{
     struct ledger *l = ledger_of(s);
     uint64_t frontier = peek(&l->frontier), near, word;
     int r;
@@ -245,12 +267,14 @@ static int run_free(struct store *s, uint64_t page, uint64_t pages) {
 
 /* ---- Blocks ------------------------------------------------------------------------------------------- */
 
-static uint64_t span_all_free(unsigned class) {
+static uint64_t span_all_free(unsigned class)
+{
     uint64_t blocks = class_pages(class) * PAGE_BYTES / class_bytes(class);
     return blocks == 64 ? ~UINT64_C(0) : (UINT64_C(1) << blocks) - 1;
 }
 
-static int span_new(struct store *s, unsigned class, uint64_t *page) {
+static int span_new(struct store *s, unsigned class, uint64_t *page)
+{
     unsigned pages = class_pages(class);
     int r = run_alloc(s, pages, page);
     if (r < 0)
@@ -263,7 +287,8 @@ static int span_new(struct store *s, unsigned class, uint64_t *page) {
     return 0;
 }
 
-static int large_alloc(struct store *s, uint64_t bytes, uint64_t *offset) {
+static int large_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
+{
     uint64_t pages = pages_for(bytes), page;
     int r = run_alloc(s, pages, &page);
     if (r < 0)
@@ -275,7 +300,8 @@ static int large_alloc(struct store *s, uint64_t bytes, uint64_t *offset) {
     return 0;
 }
 
-int space_alloc(struct store *s, uint64_t bytes, uint64_t *offset) {
+int space_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
+{
     if (bytes > CLASS_LARGE)
         return bytes > s->bytes ? -ENOSPC : large_alloc(s, bytes, offset);
     unsigned class = class_of(bytes);
@@ -298,7 +324,19 @@ int space_alloc(struct store *s, uint64_t bytes, uint64_t *offset) {
     return 0;
 }
 
-int space_free(struct store *s, uint64_t offset) {
+bool space_fits(const struct store *s, uint64_t offset, uint64_t bytes)
+{
+    uint64_t page = offset / PAGE_BYTES;
+    if (bytes > CLASS_LARGE || !in_heap(s, page))
+        return false;
+    uint64_t word = peek(&desc(s, page)->kind);
+    if (kind_of(word) == PAGE_INNER && pages_of(word) <= page - s->heap_first)
+        word = peek(&desc(s, page - pages_of(word))->kind);
+    return kind_of(word) == PAGE_SPAN && (word >> 8 & 0xff) == class_of(bytes);
+}
+
+int space_free(struct store *s, uint64_t offset)
+{
     uint64_t page = offset / PAGE_BYTES, word;
     int r;
 
@@ -338,11 +376,13 @@ int space_free(struct store *s, uint64_t offset) {
 
 /* ---- Whole tables -------------------------------------------------------------------------------------- */
 
-uint64_t space_heap_first(uint64_t max_bytes) {
+uint64_t space_heap_first(uint64_t max_bytes)
+{
     return 1 + pages_for(max_bytes / PAGE_BYTES * sizeof(struct page_desc));
 }
 
-int space_format(struct store *s) {
+int space_format(struct store *s)
+{
     struct table_page *p = page_of(s);
     p->heap_first = s->heap_first = space_heap_first(s->bytes);
     set(&p->ledger.frontier, p->heap_first);
@@ -351,11 +391,13 @@ int space_format(struct store *s) {
     return shm_populate(s->base + s->bytes - PAGE_BYTES, PAGE_BYTES);
 }
 
-uint64_t space_bytes_used(const struct store *s) {
+uint64_t space_bytes_used(const struct store *s)
+{
     return front_bytes(s, get(&view_of(s)->limit)) + get(&ledger_of(s)->pages_used) * PAGE_BYTES + PAGE_BYTES;
 }
 
-uint64_t space_bytes_taken(const struct store *s) {
+uint64_t space_bytes_taken(const struct store *s)
+{
     uint64_t limit = get(&view_of(s)->limit);
     return front_bytes(s, limit) + (limit - s->heap_first) * PAGE_BYTES + (s->bytes - get(&ledger_of(s)->log_floor));
 }

@@ -22,33 +22,39 @@ struct store {
     uint64_t log_count;  /* writer: copy of ledger.log_count */
 };
 
-static inline struct table_page *page_of(const struct store *s) {
+static inline struct table_page *page_of(const struct store *s)
+{
     return (struct table_page *)s->base;
 }
 
-static inline struct ledger *ledger_of(const struct store *s) {
+static inline struct ledger *ledger_of(const struct store *s)
+{
     return &page_of(s)->ledger;
 }
 
-static inline struct view *view_of(const struct store *s) {
+static inline struct view *view_of(const struct store *s)
+{
     return &page_of(s)->view;
 }
 
 /* Bytes that may be followed: below what is backed, and below the end of the mapping, whatever the table says. */
-static inline uint64_t readable(const struct store *s) {
+static inline uint64_t readable(const struct store *s)
+{
     uint64_t bytes = get(&view_of(s)->limit) * PAGE_BYTES;
     return bytes < s->bytes ? bytes : s->bytes;
 }
 
 /* The one way from an offset in shared memory to a pointer: NULL when [offset, offset + bytes) is not backed heap. */
-static inline void *at(const struct store *s, uint64_t offset, uint64_t bytes) {
+static inline void *at(const struct store *s, uint64_t offset, uint64_t bytes)
+{
     uint64_t end = readable(s);
     if (unlikely(offset < s->heap_first * PAGE_BYTES || offset % 8 != 0 || bytes > end || offset > end - bytes))
         return NULL;
     return s->base + offset;
 }
 
-static inline uint64_t pages_for(uint64_t bytes) {
+static inline uint64_t pages_for(uint64_t bytes)
+{
     return (bytes + PAGE_BYTES - 1) / PAGE_BYTES;
 }
 

@@ -7,7 +7,8 @@
 #define LOG_STEP (4 * PAGE_BYTES)
 #define LOG_KEEP (64 * PAGE_BYTES)
 
-void undo_begin(struct store *s) {
+void undo_begin(struct store *s)
+{
     struct ledger *l = ledger_of(s);
 
     s->txn = peek(&view_of(s)->committed) + 1;
@@ -18,7 +19,8 @@ void undo_begin(struct store *s) {
     set(&l->log_txn, s->txn);
 }
 
-int undo_grow(struct store *s, uint64_t n) {
+int undo_grow(struct store *s, uint64_t n)
+{
     struct ledger *l = ledger_of(s);
     uint64_t need = sizeof(struct log_entry) * (s->log_count + n);
     uint64_t heap = readable(s), floor = get(&l->log_floor), to;
@@ -37,7 +39,8 @@ int undo_grow(struct store *s, uint64_t n) {
     return 0;
 }
 
-int undo_back_to(struct store *s, uint64_t keep) {
+int undo_back_to(struct store *s, uint64_t keep)
+{
     struct ledger *l = ledger_of(s);
     struct view *v = view_of(s);
     uint64_t count = get(&l->log_count), floor = get(&l->log_floor);
@@ -59,7 +62,8 @@ int undo_back_to(struct store *s, uint64_t keep) {
     return 0;
 }
 
-int undo_all(struct store *s, uint64_t *changes) {
+int undo_all(struct store *s, uint64_t *changes)
+{
     struct ledger *l = ledger_of(s);
 
     if (changes != NULL)
@@ -81,7 +85,8 @@ int undo_all(struct store *s, uint64_t *changes) {
     return 0;
 }
 
-void undo_trim(struct store *s) {
+void undo_trim(struct store *s)
+{
     struct ledger *l = ledger_of(s);
     uint64_t floor = peek(&l->log_floor), to = s->bytes - PAGE_BYTES;
 

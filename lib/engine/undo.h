@@ -18,14 +18,16 @@ void undo_begin(struct store *s);
 /* Make room for n more entries; -ENOSPC. */
 int undo_grow(struct store *s, uint64_t n);
 
-static inline int undo_reserve(struct store *s, uint64_t n) {
+static inline int undo_reserve(struct store *s, uint64_t n)
+{
     if (likely(s->bytes - sizeof(struct log_entry) * (s->log_count + n) >= peek(&ledger_of(s)->log_floor)))
         return 0;
     return undo_grow(s, n);
 }
 
 /* Change a word of shared metadata. Room must have been reserved. */
-static inline void log_set(struct store *s, word_t *word, uint64_t value) {
+static inline void log_set(struct store *s, word_t *word, uint64_t value)
+{
     struct log_entry *entry = (struct log_entry *)(void *)(s->base + s->bytes) - (s->log_count + 1);
     entry->offset = (uint64_t)((uint8_t *)word - s->base);
     entry->old = peek(word);

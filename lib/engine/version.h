@@ -8,37 +8,45 @@
 #include "store.h"
 #include <string.h>
 
-static inline uint64_t version_bytes(uint64_t key_len, uint64_t value_len) {
+static inline uint64_t version_bytes(uint64_t key_len, uint64_t value_len)
+{
     return sizeof(struct version) + (key_len + 7) / 8 * 8 + value_len;
 }
 
 /* Transaction that made it, that deleted it (0: none). */
-static inline uint64_t version_made(const struct version *v) {
+static inline uint64_t version_made(const struct version *v)
+{
     return peek(&v->made) >> 8;
 }
 
-static inline uint64_t version_ended(const struct version *v) {
+static inline uint64_t version_ended(const struct version *v)
+{
     return peek(&v->ended) >> 8;
 }
 
-static inline uint64_t version_key_len(const struct version *v) {
+static inline uint64_t version_key_len(const struct version *v)
+{
     return (peek(&v->made) & 0xff) << 8 | (peek(&v->ended) & 0xff);
 }
 
-static inline uint64_t version_value_len(const struct version *v) {
+static inline uint64_t version_value_len(const struct version *v)
+{
     return peek(&v->prev) >> 32;
 }
 
-static inline uint64_t version_prev(const struct version *v) {
+static inline uint64_t version_prev(const struct version *v)
+{
     return (peek(&v->prev) & 0xffffffffu) * GRANULE;
 }
 
-static inline const uint8_t *version_value(const struct version *v, uint64_t key_len) {
+static inline const uint8_t *version_value(const struct version *v, uint64_t key_len)
+{
     return v->data + (key_len + 7) / 8 * 8;
 }
 
 /* Bytewise where a writer may be at work on the same bytes: what came of it is checked afterwards. */
-static inline RACY int racy_compare(const void *a, const void *b, size_t n) {
+static inline RACY int racy_compare(const void *a, const void *b, size_t n)
+{
 #ifdef HEIR_TSAN
     const volatile uint8_t *x = a, *y = b;
     while (n-- > 0) {
@@ -47,11 +55,18 @@ static inline RACY int racy_compare(const void *a, const void *b, size_t n) {
     }
     return 0;
 #else
+    uint64_t x, y;
+    if (n == sizeof x) {
+        memcpy(&x, a, sizeof x);
+        memcpy(&y, b, sizeof y);
+        return x != y;
+    }
     return memcmp(a, b, n);
 #endif
 }
 
-static inline RACY void racy_copy(void *to, const void *from, size_t n) {
+static inline RACY void racy_copy(void *to, const void *from, size_t n)
+{
 #ifdef HEIR_TSAN
     const volatile uint8_t *x = from;
     volatile uint8_t *y = to;
@@ -64,7 +79,8 @@ static inline RACY void racy_copy(void *to, const void *from, size_t n) {
 
 /* The version at an offset when it is one of this key, NULL otherwise: damaged, being overwritten, or of another key.
  */
-static inline struct version *version_of_key(const struct store *s, uint64_t offset, const void *key, size_t key_len) {
+static inline struct version *version_of_key(const struct store *s, uint64_t offset, const void *key, size_t key_len)
+{
     struct version *v = at(s, offset, sizeof *v + key_len);
     if (unlikely(v == NULL) || version_key_len(v) != key_len || racy_compare(v->data, key, key_len) != 0)
         return NULL;
@@ -72,7 +88,8 @@ static inline struct version *version_of_key(const struct store *s, uint64_t off
 }
 
 /* The whole version, as far as its lengths can be believed; NULL: damaged, or being overwritten. */
-static inline struct version *version_whole(const struct store *s, uint64_t offset) {
+static inline struct version *version_whole(const struct store *s, uint64_t offset)
+{
     struct version *v = at(s, offset, sizeof *v);
     if (v == NULL || at(s, offset, version_bytes(version_key_len(v), version_value_len(v))) == NULL)
         return NULL;

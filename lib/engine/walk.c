@@ -11,7 +11,6 @@
 #include <stdlib.h>
 
 #define POSITION_BITS INDEX_DEPTH_MAX
-#define COPY_TRIES    100
 
 struct batch {
     uint8_t *data;
@@ -24,14 +23,16 @@ struct entry {
     uint64_t key_len;
 };
 
-static uint32_t reverse(uint32_t x) {
+static uint32_t reverse(uint32_t x)
+{
     uint32_t y = 0;
     for (unsigned i = 0; i < POSITION_BITS; i++)
         y |= (x >> i & 1) << (POSITION_BITS - 1 - i);
     return y;
 }
 
-static int batch_add(struct batch *b, const struct version *v, uint64_t key_len, uint64_t value_len) {
+static int batch_add(struct batch *b, const struct version *v, uint64_t key_len, uint64_t value_len)
+{
     size_t need = b->used + sizeof(struct entry) + key_len + value_len;
     if (need > b->room) {
         size_t room = need < 65536 ? 65536 : need + need / 2;
@@ -49,7 +50,8 @@ static int batch_add(struct batch *b, const struct version *v, uint64_t key_len,
     return 0;
 }
 
-static int batch_visit(const struct batch *b, heir_visit *visit, void *arg) {
+static int batch_visit(const struct batch *b, heir_visit *visit, void *arg)
+{
     for (size_t i = 0; i < b->used;) {
         struct entry entry;
         memcpy(&entry, b->data + i, sizeof entry);
@@ -63,7 +65,8 @@ static int batch_visit(const struct batch *b, heir_visit *visit, void *arg) {
 }
 
 /* Add the version of this slot that `snap` knows. -EUCLEAN is damage only if the sight holds. */
-static int collect_slot(const struct store *s, uint64_t snap, uint64_t slot, struct batch *b) {
+static int collect_slot(const struct store *s, uint64_t snap, uint64_t slot, struct batch *b)
+{
     uint64_t offset = slot_version(slot), newer = UINT64_MAX;
 
     while (offset != 0) {
@@ -84,7 +87,8 @@ static int collect_slot(const struct store *s, uint64_t snap, uint64_t slot, str
 }
 
 /* Add the objects of the segment at *position, and go on to the next. INDEX_END: there is none. */
-static int collect(const struct store *s, uint64_t snap, uint64_t *position, struct batch *b) {
+static int collect(const struct store *s, uint64_t snap, uint64_t *position, struct batch *b)
+{
     uint64_t dir = index_directory(s, snap), depth = index_depth(dir), word;
 
     if (*position >> POSITION_BITS != 0)
@@ -110,7 +114,8 @@ static int collect(const struct store *s, uint64_t snap, uint64_t *position, str
 }
 
 /* collect(), again and again until it was not disturbed. -ESTALE: the state is gone. */
-static int collect_true(const struct store *s, uint64_t snap, uint64_t *position, struct batch *b) {
+static int collect_true(const struct store *s, uint64_t snap, uint64_t *position, struct batch *b)
+{
     for (;;) {
         struct sight sight = {.snap = snap};
         uint64_t at_first = *position;
@@ -129,7 +134,8 @@ static int collect_true(const struct store *s, uint64_t snap, uint64_t *position
     }
 }
 
-int walk_pinned(const struct store *s, uint64_t snap, heir_visit *visit, void *arg) {
+int walk_pinned(const struct store *s, uint64_t snap, heir_visit *visit, void *arg)
+{
     struct batch batch = {0};
     uint64_t position = 0;
     int r;
@@ -143,16 +149,18 @@ int walk_pinned(const struct store *s, uint64_t snap, heir_visit *visit, void *a
     return r == INDEX_END && position >> POSITION_BITS != 0 ? 0 : r;
 }
 
-int walk_own(const struct store *s, heir_visit *visit, void *arg) {
+int walk_own(const struct store *s, heir_visit *visit, void *arg)
+{
     /* nobody else changes the table, and the horizon does not pass an open transaction */
     return walk_pinned(s, s->txn, visit, arg);
 }
 
-int walk_copy(const struct store *s, heir_visit *visit, void *arg) {
+int walk_copy(const struct store *s, unsigned tries, bool *copied, heir_visit *visit, void *arg)
+{
     struct batch batch = {0};
     int r = -EAGAIN;
 
-    for (int i = 0; i < COPY_TRIES && r == -EAGAIN; i++) {
+    for (; tries > 0 && r == -EAGAIN; tries--) {
         uint64_t position = 0, snap = sight_now(s).snap;
         batch.used = 0;
         while ((r = collect_true(s, snap, &position, &batch)) == 0) {
@@ -160,7 +168,8 @@ int walk_copy(const struct store *s, heir_visit *visit, void *arg) {
         if (r == -ESTALE)
             r = -EAGAIN;
     }
-    if (r == INDEX_END)
+    *copied = r == INDEX_END;
+    if (*copied)
         r = batch_visit(&batch, visit, arg);
     free(batch.data);
     return r;

@@ -14,7 +14,8 @@ int walk_pinned(const struct store *s, uint64_t snap, heir_visit *visit, void *a
 /* Walk the open transaction's state, in its own thread. */
 int walk_own(const struct store *s, heir_visit *visit, void *arg);
 
-/* Walk the last committed state with nobody to hold it: all is copied before the first visit. -ENOMEM, -EAGAIN. */
-int walk_copy(const struct store *s, heir_visit *visit, void *arg);
+/* Walk the last committed state with nobody to hold it: all is copied before the first visit. *copied: that was done,
+ * and the result is what visit returned. -ENOMEM; -EAGAIN: it was gone each time before all was copied. */
+int walk_copy(const struct store *s, unsigned tries, bool *copied, heir_visit *visit, void *arg);
 
 #endif

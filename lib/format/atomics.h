@@ -7,15 +7,18 @@
 
 #include "layout.h"
 
-static inline uint64_t get(const word_t *w) {
+static inline uint64_t get(const word_t *w)
+{
     return atomic_load_explicit(w, memory_order_acquire);
 }
 
-static inline uint64_t peek(const word_t *w) {
+static inline uint64_t peek(const word_t *w)
+{
     return atomic_load_explicit(w, memory_order_relaxed);
 }
 
-static inline void set(word_t *w, uint64_t value) {
+static inline void set(word_t *w, uint64_t value)
+{
     atomic_store_explicit(w, value, memory_order_release);
 }
 

@@ -7,11 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool letter(char c) {
+static bool letter(char c)
+{
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
 }
 
-static bool valid(const char *name, const char *more) {
+static bool valid(const char *name, const char *more)
+{
     size_t n = 0;
     for (; name[n] != '\0'; n++) {
         if (n == HEIR_NAME_MAX || (!letter(name[n]) && strchr(more, name[n]) == NULL))
@@ -20,11 +22,13 @@ static bool valid(const char *name, const char *more) {
     return n > 0 && name[0] != '.';
 }
 
-bool name_valid(const char *name) {
+bool name_valid(const char *name)
+{
     return name != NULL && valid(name, ".");
 }
 
-int name_space(const char *ns, char out[NAME_ROOM]) {
+int name_space(const char *ns, char out[NAME_ROOM])
+{
     if (ns == NULL)
         ns = secure_getenv("HEIR_NAMESPACE");
     if (ns == NULL)
@@ -36,7 +40,8 @@ int name_space(const char *ns, char out[NAME_ROOM]) {
     return 0;
 }
 
-int name_socket(const char *socket, const char *ns, char out[SOCKET_ROOM], bool *folder) {
+int name_socket(const char *socket, const char *ns, char out[SOCKET_ROOM], bool *folder)
+{
     const char *run = secure_getenv("XDG_RUNTIME_DIR");
     int n;
 
@@ -61,7 +66,8 @@ int name_socket(const char *socket, const char *ns, char out[SOCKET_ROOM], bool 
     return n >= SOCKET_ROOM ? -ENAMETOOLONG : 0;
 }
 
-int name_role(const char *name, char out[NAME_ROOM]) {
+int name_role(const char *name, char out[NAME_ROOM])
+{
     memset(out, 0, NAME_ROOM);
     if (name != NULL) {
         if (!name_valid(name) || strcmp(name, HEIR_NOBODY) == 0)
@@ -79,7 +85,8 @@ int name_role(const char *name, char out[NAME_ROOM]) {
     return 0;
 }
 
-int name_heir(const char *heir, char out[NAME_ROOM]) {
+int name_heir(const char *heir, char out[NAME_ROOM])
+{
     memset(out, 0, NAME_ROOM);
     if (heir == NULL || heir[0] == '\0')
         return 0;

@@ -9,7 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-int robust_init(pthread_mutex_t *mutex) {
+int robust_init(pthread_mutex_t *mutex)
+{
     pthread_mutexattr_t attr;
     pthread_mutexattr_init(&attr);
     pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
@@ -20,36 +21,44 @@ int robust_init(pthread_mutex_t *mutex) {
     return -r;
 }
 
-static int result(int r) {
+static int result(int r)
+{
     return r == ENOTRECOVERABLE || r == EINVAL ? -EUCLEAN : -r;
 }
 
-int robust_lock(pthread_mutex_t *mutex) {
+int robust_lock(pthread_mutex_t *mutex)
+{
     return result(pthread_mutex_lock(mutex));
 }
 
-int robust_try(pthread_mutex_t *mutex) {
+int robust_try(pthread_mutex_t *mutex)
+{
     return result(pthread_mutex_trylock(mutex));
 }
 
-void robust_repaired(pthread_mutex_t *mutex) {
+void robust_repaired(pthread_mutex_t *mutex)
+{
     pthread_mutex_consistent(mutex);
 }
 
-void robust_unlock(pthread_mutex_t *mutex) {
+void robust_unlock(pthread_mutex_t *mutex)
+{
     pthread_mutex_unlock(mutex);
 }
 
-static _Atomic uint32_t *word_of(const pthread_mutex_t *mutex) {
+static _Atomic uint32_t *word_of(const pthread_mutex_t *mutex)
+{
     return (_Atomic uint32_t *)(uintptr_t)&mutex->__data.__lock;
 }
 
-uint32_t robust_holder(const pthread_mutex_t *mutex) {
+uint32_t robust_holder(const pthread_mutex_t *mutex)
+{
     uint32_t word = atomic_load_explicit(word_of(mutex), memory_order_acquire);
     return (word & FUTEX_OWNER_DIED) != 0 ? 0 : word & FUTEX_TID_MASK;
 }
 
-const uint32_t *robust_watch(pthread_mutex_t *mutex, uint32_t *expected) {
+const uint32_t *robust_watch(pthread_mutex_t *mutex, uint32_t *expected)
+{
     _Atomic uint32_t *word = word_of(mutex);
     uint32_t value = atomic_load_explicit(word, memory_order_acquire);
 
@@ -61,7 +70,8 @@ const uint32_t *robust_watch(pthread_mutex_t *mutex, uint32_t *expected) {
     return (const uint32_t *)(uintptr_t)word;
 }
 
-void robust_bury(pthread_mutex_t *mutex) {
+void robust_bury(pthread_mutex_t *mutex)
+{
     _Atomic uint32_t *word = word_of(mutex);
     uint32_t value = atomic_load_explicit(word, memory_order_acquire);
 

@@ -18,14 +18,16 @@
 
 #define LIBC_GLIBC 0x6c676c69u /* "ilgl": the only one whose mutex layout is known here */
 
-void shm_name(char out[SHM_NAME_ROOM], const char *ns, char kind, const char *name) {
+void shm_name(char out[SHM_NAME_ROOM], const char *ns, char kind, const char *name)
+{
     if (kind == 'k')
         snprintf(out, SHM_NAME_ROOM, "/heir.%s.k", ns);
     else
         snprintf(out, SHM_NAME_ROOM, "/heir.%s.%c.%s", ns, kind, name != NULL ? name : "");
 }
 
-int shm_create(const char *name, uint64_t bytes, uint64_t backed, unsigned mode) {
+int shm_create(const char *name, uint64_t bytes, uint64_t backed, unsigned mode)
+{
     int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd < 0)
         return -errno;
@@ -44,23 +46,27 @@ int shm_create(const char *name, uint64_t bytes, uint64_t backed, unsigned mode)
     return fd;
 }
 
-int shm_open_object(const char *name, bool writable) {
+int shm_open_object(const char *name, bool writable)
+{
     int fd = shm_open(name, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0);
     return fd < 0 ? -errno : fd;
 }
 
-int shm_remove(const char *name) {
+int shm_remove(const char *name)
+{
     return shm_unlink(name) < 0 ? -errno : 0;
 }
 
-int shm_move(const char *from, const char *to) {
+int shm_move(const char *from, const char *to)
+{
     char a[sizeof SHM_FOLDER + SHM_NAME_ROOM], b[sizeof SHM_FOLDER + SHM_NAME_ROOM];
     snprintf(a, sizeof a, SHM_FOLDER "%s", from);
     snprintf(b, sizeof b, SHM_FOLDER "%s", to);
     return renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_NOREPLACE) < 0 ? -errno : 0;
 }
 
-void *shm_map(int fd, uint64_t bytes, bool writable) {
+void *shm_map(int fd, uint64_t bytes, bool writable)
+{
     void *p = mmap(NULL, bytes, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED | MAP_NORESERVE, fd, 0);
     if (p == MAP_FAILED)
         return NULL;
@@ -69,7 +75,8 @@ void *shm_map(int fd, uint64_t bytes, bool writable) {
     return p;
 }
 
-int shm_populate(void *start, uint64_t bytes) {
+int shm_populate(void *start, uint64_t bytes)
+{
     while (madvise(start, bytes, MADV_POPULATE_WRITE) < 0) {
         if (errno == EFAULT || errno == ENOMEM || errno == ENOSPC)
             return -ENOSPC; /* EFAULT: touching it would have been SIGBUS */
@@ -79,7 +86,8 @@ int shm_populate(void *start, uint64_t bytes) {
     return 0;
 }
 
-void head_init(struct object_head *head, uint64_t id, uint32_t uid, uint32_t gid) {
+void head_init(struct object_head *head, uint64_t id, uint32_t uid, uint32_t gid)
+{
     head->version = LAYOUT_VERSION;
     head->endian = ENDIAN_MARK;
     head->word_size = sizeof(void *);
@@ -93,7 +101,8 @@ void head_init(struct object_head *head, uint64_t id, uint32_t uid, uint32_t gid
     }
 }
 
-int head_check(const struct object_head *head, uint64_t magic, uint64_t bytes, uint64_t least) {
+int head_check(const struct object_head *head, uint64_t magic, uint64_t bytes, uint64_t least)
+{
     if (bytes < least)
         return -EUCLEAN;
     uint64_t found = get(&head->magic);
@@ -107,16 +116,19 @@ int head_check(const struct object_head *head, uint64_t magic, uint64_t bytes, u
     return 0;
 }
 
-static uint64_t clock_ns(clockid_t clock) {
+static uint64_t clock_ns(clockid_t clock)
+{
     struct timespec t;
     clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-uint64_t clock_real_ns(void) {
+uint64_t clock_real_ns(void)
+{
     return clock_ns(CLOCK_REALTIME);
 }
 
-uint64_t clock_mono_ns(void) {
+uint64_t clock_mono_ns(void)
+{
     return clock_ns(CLOCK_MONOTONIC);
 }

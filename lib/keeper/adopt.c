@@ -22,7 +22,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int adopt_missing(const struct heir_keeper *k, const char *name) {
+int adopt_missing(const struct heir_keeper *k, const char *name)
+{
     char object[SHM_NAME_ROOM];
     shm_name(object, k->ns, 't', name);
     int fd = shm_open_object(object, false);
@@ -35,7 +36,8 @@ int adopt_missing(const struct heir_keeper *k, const char *name) {
 typedef int visit_object(struct heir_keeper *k, const char *name, int fd, uint64_t bytes);
 
 /* All objects of a kind. `name` is the part after heir.NS.KIND. */
-static int scan(struct heir_keeper *k, char kind, visit_object *visit) {
+static int scan(struct heir_keeper *k, char kind, visit_object *visit)
+{
     char prefix[SHM_NAME_ROOM];
     struct dirent *entry;
     DIR *folder = opendir(SHM_FOLDER);
@@ -66,20 +68,23 @@ static int scan(struct heir_keeper *k, char kind, visit_object *visit) {
     return r;
 }
 
-static void remove_object(struct heir_keeper *k, char kind, const char *name) {
+static void remove_object(struct heir_keeper *k, char kind, const char *name)
+{
     char object[SHM_NAME_ROOM];
     shm_name(object, k->ns, kind, name);
     shm_remove(object);
 }
 
-static void set_aside(struct heir_keeper *k, char kind, const char *name, int error) {
+static void set_aside(struct heir_keeper *k, char kind, const char *name, int error)
+{
     if (kind == 't')
         k->damaged++;
     keeper_log(k, HEIR_LOG_ERROR, "%s %s: %s, set aside", kind == 't' ? "table" : "client", name,
                error == -EPROTONOSUPPORT ? "made by another version of libheir" : "damaged");
 }
 
-static int adopt_client(struct heir_keeper *k, const char *name, int fd, uint64_t bytes) {
+static int adopt_client(struct heir_keeper *k, const char *name, int fd, uint64_t bytes)
+{
     struct client_page *page = bytes == CLIENT_PAGE_BYTES ? shm_map(fd, bytes, true) : NULL;
     int r = page != NULL ? shm_populate(page, PAGE_BYTES) : -EUCLEAN; /* a cut and stretched file has holes */
 
@@ -110,7 +115,8 @@ static int adopt_client(struct heir_keeper *k, const char *name, int fd, uint64_
     return 0;
 }
 
-static int check_table(const struct table_page *page, uint64_t bytes) {
+static int check_table(const struct table_page *page, uint64_t bytes)
+{
     int r = head_check(&page->head, TABLE_MAGIC, bytes, HEIR_TABLE_MIN);
     if (r < 0)
         return r;
@@ -124,7 +130,8 @@ static int check_table(const struct table_page *page, uint64_t bytes) {
     return 0;
 }
 
-static int adopt_table(struct heir_keeper *k, const char *name, int fd, uint64_t bytes) {
+static int adopt_table(struct heir_keeper *k, const char *name, int fd, uint64_t bytes)
+{
     struct table_page *page = bytes >= PAGE_BYTES ? shm_map(fd, PAGE_BYTES, true) : NULL;
     struct settings settings;
     int r = page != NULL ? shm_populate(page, PAGE_BYTES) : -EUCLEAN;
@@ -161,7 +168,8 @@ static int adopt_table(struct heir_keeper *k, const char *name, int fd, uint64_t
 }
 
 /* Its owned set and the owner words, made to agree. */
-static void adopt_owned(struct heir_keeper *k, struct keeper_client *c) {
+static void adopt_owned(struct heir_keeper *k, struct keeper_client *c)
+{
     uint64_t count = get(&c->page->owned_count);
     for (uint64_t i = 0; i < count; i++) {
         uint64_t id = get(&c->page->owned[i].table);
@@ -173,7 +181,8 @@ static void adopt_owned(struct heir_keeper *k, struct keeper_client *c) {
     }
 }
 
-int adopt_all(struct heir_keeper *k) {
+int adopt_all(struct heir_keeper *k)
+{
     struct keeper_client *c, *next;
     struct keeper_table *t, *next_table;
     uint64_t began = clock_mono_ns();
@@ -183,8 +192,9 @@ int adopt_all(struct heir_keeper *k) {
         r = scan(k, 't', adopt_table);
     if (r < 0)
         return r;
-    cds_list_for_each_entry_safe(t, next_table, &k->tables, all) reign_adopt(k, t);
-    cds_list_for_each_entry(c, &k->clients, all) {
+    cds_list_for_each_entry_safe (t, next_table, &k->tables, all)
+        reign_adopt(k, t);
+    cds_list_for_each_entry (c, &k->clients, all) {
         adopt_owned(k, c);
         reign_pin_again(k, c);
     }
@@ -192,7 +202,7 @@ int adopt_all(struct heir_keeper *k) {
         keeper_log(k, HEIR_LOG_NOTICE, "adopted %lu tables and %lu clients of an earlier keeper in %lu us, %lu damaged",
                    (unsigned long)k->table_count, (unsigned long)k->client_count,
                    (unsigned long)((clock_mono_ns() - began) / 1000), (unsigned long)k->damaged);
-    cds_list_for_each_entry_safe(c, next, &k->clients, all) {
+    cds_list_for_each_entry_safe (c, next, &k->clients, all) {
         if (robust_holder(&c->page->life.mutex) == 0)
             reign_end_client(k, c, clock_mono_ns());
         else if ((r = watcher_add(k, c)) < 0)
@@ -201,14 +211,16 @@ int adopt_all(struct heir_keeper *k) {
     return 0;
 }
 
-static int purge_client(struct heir_keeper *k, const char *name, int fd, uint64_t bytes) {
+static int purge_client(struct heir_keeper *k, const char *name, int fd, uint64_t bytes)
+{
     (void)fd;
     (void)bytes;
     remove_object(k, 'c', name);
     return 0;
 }
 
-static int purge_table(struct heir_keeper *k, const char *name, int fd, uint64_t bytes) {
+static int purge_table(struct heir_keeper *k, const char *name, int fd, uint64_t bytes)
+{
     struct table_page *page = bytes >= PAGE_BYTES ? shm_map(fd, PAGE_BYTES, true) : NULL;
     if (page != NULL) {
         /* its owner may live: let its writes be refused */
@@ -221,7 +233,8 @@ static int purge_table(struct heir_keeper *k, const char *name, int fd, uint64_t
     return 0;
 }
 
-int purge_all(struct heir_keeper *k) {
+int purge_all(struct heir_keeper *k)
+{
     int r = scan(k, 't', purge_table);
     return r < 0 ? r : scan(k, 'c', purge_client);
 }

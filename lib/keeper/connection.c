@@ -15,7 +15,8 @@
 
 #define BURST 64 /* messages taken from one connection before others have their turn */
 
-void connection_accept(struct heir_keeper *k) {
+void connection_accept(struct heir_keeper *k)
+{
     for (;;) {
         int fd = accept4(k->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
@@ -45,7 +46,8 @@ void connection_accept(struct heir_keeper *k) {
     }
 }
 
-void connection_close(struct heir_keeper *k, struct connection *c) {
+void connection_close(struct heir_keeper *k, struct connection *c)
+{
     struct keeper_client *client = c->client;
 
     close(c->fd); /* leaves epoll by itself */
@@ -62,7 +64,8 @@ void connection_close(struct heir_keeper *k, struct connection *c) {
 }
 
 /* Is it a request: 0, or the reason why not. */
-static int check(const struct wire_request *q, size_t got) {
+static int check(const struct wire_request *q, size_t got)
+{
     if (got < sizeof q->head || q->head.magic != WIRE_MAGIC)
         return -EPROTO;
     if (q->head.version != WIRE_VERSION)
@@ -74,7 +77,8 @@ static int check(const struct wire_request *q, size_t got) {
     return 0;
 }
 
-void connection_receive(struct heir_keeper *k, struct connection *c) {
+void connection_receive(struct heir_keeper *k, struct connection *c)
+{
     for (int i = 0; i < BURST; i++) {
         struct wire_request q;
         size_t got = 0;
@@ -107,7 +111,8 @@ void connection_receive(struct heir_keeper *k, struct connection *c) {
     }
 }
 
-void connection_reply(struct connection *c, const struct wire_request *q, struct wire_reply *reply, int fd) {
+void connection_reply(struct connection *c, const struct wire_request *q, struct wire_reply *reply, int fd)
+{
     reply->head = (struct wire_head){.magic = WIRE_MAGIC,
                                      .version = WIRE_VERSION,
                                      .type = WIRE_REPLY,

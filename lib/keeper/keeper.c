@@ -23,7 +23,8 @@
 #define RETRY_MOST_MS 100
 #define BACKLOG       1024
 
-void keeper_log(struct heir_keeper *k, enum heir_log_level level, const char *format, ...) {
+void keeper_log(struct heir_keeper *k, enum heir_log_level level, const char *format, ...)
+{
     char line[512];
     va_list args;
 
@@ -35,7 +36,8 @@ void keeper_log(struct heir_keeper *k, enum heir_log_level level, const char *fo
     k->log(level, line, k->log_arg);
 }
 
-int keeper_poll(struct heir_keeper *k, int fd, enum source source, uint64_t what) {
+int keeper_poll(struct heir_keeper *k, int fd, enum source source, uint64_t what)
+{
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = what << 3 | source};
     if (source == SOURCE_CONNECTION)
         event.data.u64 = what | source; /* an address, aligned to 8 at least */
@@ -44,14 +46,16 @@ int keeper_poll(struct heir_keeper *k, int fd, enum source source, uint64_t what
 
 /* ---- Trying again ------------------------------------------------------------------------------------- */
 
-void keeper_retry_soon(struct heir_keeper *k) {
+void keeper_retry_soon(struct heir_keeper *k)
+{
     uint64_t ms = k->retry_ms != 0 ? k->retry_ms : 1;
     struct itimerspec when = {.it_value = {.tv_nsec = (long)ms * 1000000}};
     k->retry_ms = ms;
     timerfd_settime(k->timer_fd, 0, &when, NULL);
 }
 
-static void retry(struct heir_keeper *k) {
+static void retry(struct heir_keeper *k)
+{
     uint64_t expired, ms = k->retry_ms;
 
     if (read(k->timer_fd, &expired, sizeof expired) < 0)
@@ -68,7 +72,8 @@ static void retry(struct heir_keeper *k) {
 
 /* ---- The loop ----------------------------------------------------------------------------------------- */
 
-static void dispatch(struct heir_keeper *k, uint64_t data) {
+static void dispatch(struct heir_keeper *k, uint64_t data)
+{
     struct keeper_client *client;
 
     switch ((enum source)(data & 7)) {
@@ -94,7 +99,8 @@ static void dispatch(struct heir_keeper *k, uint64_t data) {
     }
 }
 
-static void *loop(void *arg) {
+static void *loop(void *arg)
+{
     struct heir_keeper *k = arg;
     struct epoll_event events[64];
 
@@ -111,7 +117,8 @@ static void *loop(void *arg) {
 /* ---- Starting and stopping ---------------------------------------------------------------------------- */
 
 /* The namespace's page, locked: one keeper a namespace, until this process ends or stops it. */
-static int take_namespace(struct heir_keeper *k) {
+static int take_namespace(struct heir_keeper *k)
+{
     char name[SHM_NAME_ROOM];
     struct stat open_one, named;
 
@@ -156,7 +163,8 @@ static int take_namespace(struct heir_keeper *k) {
     return 0;
 }
 
-static int make_folder(const char *socket) {
+static int make_folder(const char *socket)
+{
     char folder[SOCKET_ROOM];
     struct stat st;
 
@@ -170,7 +178,8 @@ static int make_folder(const char *socket) {
     return S_ISDIR(st.st_mode) && st.st_uid == geteuid() ? 0 : -EACCES;
 }
 
-static int listen_at(struct heir_keeper *k, unsigned mode) {
+static int listen_at(struct heir_keeper *k, unsigned mode)
+{
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     memcpy(address.sun_path, k->socket, sizeof address.sun_path);
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -195,14 +204,16 @@ static int listen_at(struct heir_keeper *k, unsigned mode) {
     return 0;
 }
 
-static int close_fd(int *fd) {
+static int close_fd(int *fd)
+{
     int r = *fd >= 0 ? close(*fd) : 0;
     *fd = -1;
     return r;
 }
 
 /* Give back all that was taken; anything may be missing. */
-static void tear_down(struct heir_keeper *k) {
+static void tear_down(struct heir_keeper *k)
+{
     struct keeper_table *t, *next_table;
     struct keeper_client *c, *next_client;
     struct connection *n, *next;
@@ -212,21 +223,23 @@ static void tear_down(struct heir_keeper *k) {
     if (k->bound)
         unlink(k->socket);
     close_fd(&k->listen_fd);
-    cds_list_for_each_entry_safe(n, next, &k->connections, all) {
+    cds_list_for_each_entry_safe (n, next, &k->connections, all) {
         close(n->fd);
         free(n);
     }
-    cds_list_for_each_entry(c, &k->clients, all) {
+    cds_list_for_each_entry (c, &k->clients, all) {
         c->connection = NULL;
         reign_drop_claims(c);
     }
     bool empty = k->table_count == 0 && k->client_count == 0 && k->damaged == 0;
-    cds_list_for_each_entry_safe(t, next_table, &k->tables, all) {
+    cds_list_for_each_entry_safe (t, next_table, &k->tables, all) {
         struct pin_note *pin, *next_pin;
-        cds_list_for_each_entry_safe(pin, next_pin, &t->pins, list) free(pin);
+        cds_list_for_each_entry_safe (pin, next_pin, &t->pins, list)
+            free(pin);
         table_forget(k, t);
     }
-    cds_list_for_each_entry_safe(c, next_client, &k->clients, all) client_forget(k, c);
+    cds_list_for_each_entry_safe (c, next_client, &k->clients, all)
+        client_forget(k, c);
     catalogue_free(k);
     if (k->space != NULL) {
         if (empty) { /* no number is remembered by anybody */
@@ -243,11 +256,13 @@ static void tear_down(struct heir_keeper *k) {
     free(k);
 }
 
-static bool kernel_has_waitv(void) {
+static bool kernel_has_waitv(void)
+{
     return syscall(SYS_futex_waitv, NULL, 0, 0, NULL, 0) == 0 || errno != ENOSYS;
 }
 
-static int start(struct heir_keeper *k, const struct heir_keeper_options *o) {
+static int start(struct heir_keeper *k, const struct heir_keeper_options *o)
+{
     bool folder;
     int r;
 
@@ -280,7 +295,8 @@ static int start(struct heir_keeper *k, const struct heir_keeper_options *o) {
     return -pthread_create(&k->loop, NULL, loop, k);
 }
 
-int heir_keeper_start(const struct heir_keeper_options *options, struct heir_keeper **keeper) {
+int heir_keeper_start(const struct heir_keeper_options *options, struct heir_keeper **keeper)
+{
     static const struct heir_keeper_options none;
     const struct heir_keeper_options *o = options != NULL ? options : &none;
 
@@ -308,7 +324,8 @@ int heir_keeper_start(const struct heir_keeper_options *options, struct heir_kee
     return 0;
 }
 
-void heir_keeper_stop(struct heir_keeper *k) {
+void heir_keeper_stop(struct heir_keeper *k)
+{
     uint64_t one = 1;
 
     if (k == NULL)

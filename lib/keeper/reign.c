@@ -24,12 +24,14 @@
 
 #define TRIES 100 /* of a busy writer mutex, before the table is put off: a put takes less than this */
 
-bool client_lives(const struct keeper_client *c) {
+bool client_lives(const struct keeper_client *c)
+{
     return c->ready && !c->dying && !c->proven && get(&c->page->closing) == 0 && get(&c->page->dead) == 0 &&
            robust_holder(&c->page->life.mutex) != 0;
 }
 
-void reign_ring(struct keeper_client *c) {
+void reign_ring(struct keeper_client *c)
+{
     uint64_t one = 1;
     if (c->bell >= 0 && write(c->bell, &one, sizeof one) < 0) {
         /* full: it will wake up all the same */
@@ -38,14 +40,16 @@ void reign_ring(struct keeper_client *c) {
 
 /* ---- The writer mutex --------------------------------------------------------------------------------- */
 
-static int open_table(const struct heir_keeper *k, const struct keeper_table *t, bool writable) {
+static int open_table(const struct heir_keeper *k, const struct keeper_table *t, bool writable)
+{
     char name[SHM_NAME_ROOM];
     shm_name(name, k->ns, 't', t->name);
     return shm_open_object(name, writable);
 }
 
 /* The writer has died in the middle: map the whole table and roll back. */
-static int repair(struct heir_keeper *k, struct keeper_table *t) {
+static int repair(struct heir_keeper *k, struct keeper_table *t)
+{
     int fd = open_table(k, t, true);
     if (fd < 0) {
         robust_unlock(&t->page->writer.mutex);
@@ -64,7 +68,8 @@ static int repair(struct heir_keeper *k, struct keeper_table *t) {
 }
 
 /* 0: held, and the table is at its last commit. -EBUSY; -EUCLEAN: it cannot be repaired. */
-static int settle_begin(struct heir_keeper *k, struct keeper_table *t) {
+static int settle_begin(struct heir_keeper *k, struct keeper_table *t)
+{
     int r = -EBUSY;
 
     for (int i = 0; i < TRIES && r == -EBUSY; i++)
@@ -85,7 +90,8 @@ static int settle_begin(struct heir_keeper *k, struct keeper_table *t) {
     return r;
 }
 
-static void put_off(struct heir_keeper *k, struct keeper_table *t) {
+static void put_off(struct heir_keeper *k, struct keeper_table *t)
+{
     t->unsettled = true;
     keeper_retry_soon(k);
 }
@@ -94,7 +100,8 @@ static void put_off(struct heir_keeper *k, struct keeper_table *t) {
 
 /* The transfer itself; the writer mutex is held. */
 static int transfer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, enum heir_reason reason,
-                    const void *data, size_t data_len) {
+                    const void *data, size_t data_len)
+{
     struct keeper_client *from = t->owner;
     uint64_t epoch = owner_epoch(get(&t->page->owner)), old_entry = t->owned_entry;
 
@@ -116,12 +123,14 @@ static int transfer(struct heir_keeper *k, struct keeper_table *t, struct keeper
     return 0;
 }
 
-static const char *reason_text(enum heir_reason reason) {
+static const char *reason_text(enum heir_reason reason)
+{
     static const char *const text[] = {"?", "claimed", "given", "inherited", "released", "revoked"};
     return text[(unsigned)reason < sizeof text / sizeof text[0] ? reason : 0];
 }
 
-static void log_transfer(struct heir_keeper *k, const struct keeper_table *t, uint64_t epoch, uint64_t to) {
+static void log_transfer(struct heir_keeper *k, const struct keeper_table *t, uint64_t epoch, uint64_t to)
+{
     struct transfer record = {0};
     char who[2][NAME_ROOM + 32];
 
@@ -139,12 +148,14 @@ static void log_transfer(struct heir_keeper *k, const struct keeper_table *t, ui
                (unsigned long)epoch, who[0], who[1], reason_text(record.reason), (unsigned long)record.undone);
 }
 
-static uint64_t epoch_of(const struct keeper_table *t) {
+static uint64_t epoch_of(const struct keeper_table *t)
+{
     return owner_epoch(get(&t->page->owner));
 }
 
 /* Note a transfer for the log: told at once, or by keeper_tell_notes(). */
-static void keeper_note(struct heir_keeper *k, const struct keeper_table *t, uint64_t to) {
+static void keeper_note(struct heir_keeper *k, const struct keeper_table *t, uint64_t to)
+{
     struct note note = {t->id, epoch_of(t), to};
     if (!k->noting)
         log_transfer(k, t, note.epoch, to);
@@ -154,7 +165,8 @@ static void keeper_note(struct heir_keeper *k, const struct keeper_table *t, uin
         k->notes_lost++;
 }
 
-static void keeper_tell_notes(struct heir_keeper *k) {
+static void keeper_tell_notes(struct heir_keeper *k)
+{
     for (unsigned i = 0; i < k->notes; i++) {
         struct keeper_table *t = table_by_id(k, k->note[i].table);
         if (t != NULL)
@@ -166,13 +178,15 @@ static void keeper_tell_notes(struct heir_keeper *k) {
     k->notes_lost = 0;
 }
 
-static void claim_free(struct claim *claim) {
+static void claim_free(struct claim *claim)
+{
     cds_list_del(&claim->line);
     cds_list_del(&claim->mine);
     free(claim);
 }
 
-void reign_grant(struct heir_keeper *k, struct keeper_table *t) {
+void reign_grant(struct heir_keeper *k, struct keeper_table *t)
+{
     int r = 0;
 
     while (t->owner == NULL && !cds_list_empty(&t->line)) {
@@ -204,15 +218,18 @@ void reign_grant(struct heir_keeper *k, struct keeper_table *t) {
     reign_count_waiting(t);
 }
 
-void reign_count_waiting(struct keeper_table *t) {
+void reign_count_waiting(struct keeper_table *t)
+{
     struct claim *claim;
     uint64_t waiting = 0;
-    cds_list_for_each_entry(claim, &t->line, line) waiting++;
+    cds_list_for_each_entry (claim, &t->line, line)
+        waiting++;
     set(&t->page->waiting, waiting);
 }
 
 int reign_pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, enum heir_reason reason,
-               const void *data, size_t data_len) {
+               const void *data, size_t data_len)
+{
     struct keeper_client *from = t->owner;
     int r = settle_begin(k, t);
 
@@ -233,7 +250,8 @@ int reign_pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_clie
 /* ---- Tables that end ---------------------------------------------------------------------------------- */
 
 /* The writer mutex is held; it is let go. */
-static void destroy_locked(struct heir_keeper *k, struct keeper_table *t) {
+static void destroy_locked(struct heir_keeper *k, struct keeper_table *t)
+{
     char name[SHM_NAME_ROOM];
     struct keeper_client *from = t->owner;
     struct pin_note *pin, *next_pin;
@@ -246,7 +264,7 @@ static void destroy_locked(struct heir_keeper *k, struct keeper_table *t) {
     if (from != NULL)
         owned_remove(from->page, t->owned_entry, t->id);
     keeper_log(k, HEIR_LOG_NOTICE, "table %s: destroyed", t->name);
-    cds_list_for_each_entry_safe(pin, next_pin, &t->pins, list) {
+    cds_list_for_each_entry_safe (pin, next_pin, &t->pins, list) {
         set(&pin->client->page->pins[pin->slot].table, 0);
         free(pin);
     }
@@ -265,7 +283,8 @@ static void destroy_locked(struct heir_keeper *k, struct keeper_table *t) {
     }
 }
 
-int reign_destroy(struct heir_keeper *k, struct keeper_table *t) {
+int reign_destroy(struct heir_keeper *k, struct keeper_table *t)
+{
     int r = settle_begin(k, t);
     if (r == 0)
         destroy_locked(k, t);
@@ -273,7 +292,8 @@ int reign_destroy(struct heir_keeper *k, struct keeper_table *t) {
 }
 
 int reign_create(struct heir_keeper *k, struct keeper_client *c, const struct wire_request *q,
-                 struct keeper_table **table) {
+                 struct keeper_table **table)
+{
     uint64_t bytes = (q->max_bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES, id = get(&k->space->next_table);
     char name[SHM_NAME_ROOM];
     struct settings settings = {.data_len = q->data_len};
@@ -336,7 +356,8 @@ int reign_create(struct heir_keeper *k, struct keeper_client *c, const struct wi
 /* ---- Clients that end --------------------------------------------------------------------------------- */
 
 /* The owner has ended: to its heir. -EBUSY: not yet. */
-static int inherit(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *dead) {
+static int inherit(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *dead)
+{
     bool closing = get(&dead->page->closing) != 0;
     struct settings settings;
     struct keeper_client *heir = NULL;
@@ -370,7 +391,8 @@ static int inherit(struct heir_keeper *k, struct keeper_table *t, struct keeper_
     return r;
 }
 
-static void drop_pins(struct keeper_client *c, struct heir_keeper *k) {
+static void drop_pins(struct keeper_client *c, struct heir_keeper *k)
+{
     for (unsigned i = 0; i < PINS_A_CLIENT; i++) {
         struct keeper_table *t = table_by_id(k, get(&c->page->pins[i].table));
         if (t != NULL)
@@ -378,7 +400,8 @@ static void drop_pins(struct keeper_client *c, struct heir_keeper *k) {
     }
 }
 
-void reign_drop_claims(struct keeper_client *c) {
+void reign_drop_claims(struct keeper_client *c)
+{
     while (!cds_list_empty(&c->claims)) {
         struct claim *claim = cds_list_entry(c->claims.next, struct claim, mine);
         struct keeper_table *t = claim->table;
@@ -387,7 +410,8 @@ void reign_drop_claims(struct keeper_client *c) {
     }
 }
 
-static void forget(struct heir_keeper *k, struct keeper_client *c) {
+static void forget(struct heir_keeper *k, struct keeper_client *c)
+{
     char name[SHM_NAME_ROOM], id[24];
 
     drop_pins(c, k);
@@ -398,7 +422,8 @@ static void forget(struct heir_keeper *k, struct keeper_client *c) {
     client_forget(k, c);
 }
 
-void reign_end_client(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns) {
+void reign_end_client(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns)
+{
     uint64_t tables = 0;
     bool busy = false, closing = get(&c->page->closing) != 0, first = !c->dying;
 
@@ -441,7 +466,8 @@ void reign_end_client(struct heir_keeper *k, struct keeper_client *c, uint64_t s
         forget(k, c);
 }
 
-void reign_proven_dead(struct heir_keeper *k, struct keeper_client *c) {
+void reign_proven_dead(struct heir_keeper *k, struct keeper_client *c)
+{
     uint64_t now = clock_mono_ns();
     if (!c->proven && robust_holder(&c->page->life.mutex) != 0)
         keeper_log(k, HEIR_LOG_NOTICE,
@@ -451,22 +477,25 @@ void reign_proven_dead(struct heir_keeper *k, struct keeper_client *c) {
     reign_end_client(k, c, now);
 }
 
-void reign_retry(struct heir_keeper *k) {
+void reign_retry(struct heir_keeper *k)
+{
     struct keeper_table *t, *next_table;
     struct keeper_client *c, *next;
 
-    cds_list_for_each_entry_safe(t, next_table, &k->tables, all) t->unsettled = false;
-    cds_list_for_each_entry_safe(c, next, &k->clients, all) {
+    cds_list_for_each_entry_safe (t, next_table, &k->tables, all)
+        t->unsettled = false;
+    cds_list_for_each_entry_safe (c, next, &k->clients, all) {
         if (c->dying)
             reign_end_client(k, c, clock_mono_ns());
     }
-    cds_list_for_each_entry(t, &k->tables, all) {
+    cds_list_for_each_entry (t, &k->tables, all) {
         if (t->owner == NULL && !cds_list_empty(&t->line))
             reign_grant(k, t);
     }
 }
 
-void reign_adopt(struct heir_keeper *k, struct keeper_table *t) {
+void reign_adopt(struct heir_keeper *k, struct keeper_table *t)
+{
     uint64_t word = get(&t->page->owner), id = owner_id(word);
 
     t->owner = id != HEIR_KEEPER ? client_by_id(k, id) : NULL;
@@ -492,10 +521,11 @@ void reign_adopt(struct heir_keeper *k, struct keeper_table *t) {
 
 /* ---- Pins --------------------------------------------------------------------------------------------- */
 
-static void pin_floor_set(struct keeper_table *t) {
+static void pin_floor_set(struct keeper_table *t)
+{
     struct pin_note *pin;
     uint64_t floor = 0;
-    cds_list_for_each_entry(pin, &t->pins, list) {
+    cds_list_for_each_entry (pin, &t->pins, list) {
         uint64_t txn = get(&pin->client->page->pins[pin->slot].txn);
         if (floor == 0 || txn < floor)
             floor = txn;
@@ -504,7 +534,8 @@ static void pin_floor_set(struct keeper_table *t) {
     atomic_thread_fence(memory_order_seq_cst);
 }
 
-int reign_pin(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *c, uint64_t *txn) {
+int reign_pin(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *c, uint64_t *txn)
+{
     struct pin_note *pin;
     unsigned slot = 0;
 
@@ -526,11 +557,12 @@ int reign_pin(struct heir_keeper *k, struct keeper_table *t, struct keeper_clien
     return 0;
 }
 
-int reign_unpin(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *c, uint64_t txn) {
+int reign_unpin(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *c, uint64_t txn)
+{
     struct pin_note *pin;
 
     (void)k;
-    cds_list_for_each_entry(pin, &t->pins, list) {
+    cds_list_for_each_entry (pin, &t->pins, list) {
         if (pin->client == c && get(&c->page->pins[pin->slot].txn) == txn) {
             set(&c->page->pins[pin->slot].table, 0);
             cds_list_del(&pin->list);
@@ -542,7 +574,8 @@ int reign_unpin(struct heir_keeper *k, struct keeper_table *t, struct keeper_cli
     return -ENOENT;
 }
 
-void reign_pin_again(struct heir_keeper *k, struct keeper_client *c) {
+void reign_pin_again(struct heir_keeper *k, struct keeper_client *c)
+{
     for (unsigned slot = 0; slot < PINS_A_CLIENT; slot++) {
         struct keeper_table *t = table_by_id(k, get(&c->page->pins[slot].table));
         struct pin_note *pin = t != NULL ? malloc(sizeof *pin) : NULL;

@@ -23,13 +23,15 @@
 
 /* ---- Who may ------------------------------------------------------------------------------------------ */
 
-bool may_own(const struct heir_keeper *k, uint32_t uid, uint32_t gid, const struct keeper_table *t) {
+bool may_own(const struct heir_keeper *k, uint32_t uid, uint32_t gid, const struct keeper_table *t)
+{
     (void)k;
     (void)gid;
     return uid == 0 || (uid == t->page->head.uid && (t->page->mode & 0600) == 0600);
 }
 
-static bool may_read(const struct connection *c, const struct keeper_table *t) {
+static bool may_read(const struct connection *c, const struct keeper_table *t)
+{
     unsigned mode = t->page->mode;
     if (c->uid == 0)
         return true;
@@ -40,14 +42,16 @@ static bool may_read(const struct connection *c, const struct keeper_table *t) {
     return (mode & 04) != 0;
 }
 
-static bool administrator(const struct connection *c) {
+static bool administrator(const struct connection *c)
+{
     return c->uid == 0 || c->uid == geteuid();
 }
 
 /* ---- Clients ------------------------------------------------------------------------------------------ */
 
 /* When the process started, in clock ticks after boot: field 22 of /proc/PID/stat. 0: unknown. */
-static uint64_t start_time(int32_t pid) {
+static uint64_t start_time(int32_t pid)
+{
     char path[64], text[1024];
     unsigned long long ticks = 0;
 
@@ -66,7 +70,8 @@ static uint64_t start_time(int32_t pid) {
 }
 
 /* A descriptor that proves the process's end. -1: none can be had. */
-static int pidfd_of(const struct connection *c, const struct client_page *page) {
+static int pidfd_of(const struct connection *c, const struct client_page *page)
+{
     int fd = -1;
     socklen_t len = sizeof fd;
 
@@ -80,14 +85,16 @@ static int pidfd_of(const struct connection *c, const struct client_page *page) 
     return fd;
 }
 
-void client_watch_process(struct heir_keeper *k, struct keeper_client *client, const struct connection *c) {
+void client_watch_process(struct heir_keeper *k, struct keeper_client *client, const struct connection *c)
+{
     client->pidfd = pidfd_of(c, client->page);
     if (client->pidfd >= 0)
         keeper_poll(k, client->pidfd, SOURCE_PIDFD, client->id);
 }
 
 static int client_create(struct heir_keeper *k, const struct connection *c, const struct wire_request *q,
-                         struct keeper_client **client, int *page_fd) {
+                         struct keeper_client **client, int *page_fd)
+{
     uint64_t id = get(&k->space->next_client);
     char name[SHM_NAME_ROOM], text[24];
 
@@ -125,7 +132,8 @@ static int client_create(struct heir_keeper *k, const struct connection *c, cons
     return 0;
 }
 
-static int hello(struct heir_keeper *k, struct connection *c, const struct wire_request *q, int *fd) {
+static int hello(struct heir_keeper *k, struct connection *c, const struct wire_request *q, int *fd)
+{
     struct keeper_client *client = NULL;
     int page_fd = -1, r;
 
@@ -161,7 +169,8 @@ static int hello(struct heir_keeper *k, struct connection *c, const struct wire_
     return REPLIED;
 }
 
-static int ready(struct heir_keeper *k, struct keeper_client *client) {
+static int ready(struct heir_keeper *k, struct keeper_client *client)
+{
     if (client->ready)
         return 0;
     if (robust_holder(&client->page->life.mutex) == 0)
@@ -178,7 +187,8 @@ static int ready(struct heir_keeper *k, struct keeper_client *client) {
 /* ---- Tables ------------------------------------------------------------------------------------------- */
 
 void request_reply_table(struct heir_keeper *k, struct connection *c, const struct wire_request *q,
-                         struct keeper_table *t, bool writable) {
+                         struct keeper_table *t, bool writable)
+{
     char name[SHM_NAME_ROOM];
     shm_name(name, k->ns, 't', t->name);
     int fd = shm_open_object(name, writable);
@@ -192,7 +202,8 @@ void request_reply_table(struct heir_keeper *k, struct connection *c, const stru
         close(fd);
 }
 
-static int check_options(const struct wire_request *q) {
+static int check_options(const struct wire_request *q)
+{
     char heir[NAME_ROOM];
     if (q->type > HEIR_DUPLICATE_BAG || q->access > HEIR_PRIVATE || (q->mode & ~0666u) != 0)
         return -EINVAL;
@@ -205,7 +216,8 @@ static int check_options(const struct wire_request *q) {
     return name_heir(q->heir, heir);
 }
 
-static int create(struct heir_keeper *k, struct connection *c, const struct wire_request *q) {
+static int create(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
+{
     struct keeper_table *t;
     int r = check_options(q);
     if (r == 0)
@@ -218,7 +230,8 @@ static int create(struct heir_keeper *k, struct connection *c, const struct wire
     return REPLIED;
 }
 
-static int create_new(struct heir_keeper *k, struct connection *c, const struct wire_request *q) {
+static int create_new(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
+{
     struct keeper_table *t;
 
     if (!name_valid(q->name))
@@ -234,7 +247,8 @@ static int create_new(struct heir_keeper *k, struct connection *c, const struct 
     return -EEXIST;
 }
 
-static int claim(struct heir_keeper *k, struct connection *c, const struct wire_request *q) {
+static int claim(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
+{
     bool options = (q->flags & WIRE_OPTIONS) != 0;
     struct keeper_table *t;
     int r;
@@ -272,9 +286,10 @@ static int claim(struct heir_keeper *k, struct connection *c, const struct wire_
     return REPLIED;
 }
 
-static int cancel(struct connection *c, const struct wire_request *q) {
+static int cancel(struct connection *c, const struct wire_request *q)
+{
     struct claim *claim;
-    cds_list_for_each_entry(claim, &c->client->claims, mine) {
+    cds_list_for_each_entry (claim, &c->client->claims, mine) {
         if (claim->request.head.serial == q->id) {
             struct keeper_table *t = claim->table;
             struct wire_reply reply = {.error = -ETIMEDOUT};
@@ -289,7 +304,8 @@ static int cancel(struct connection *c, const struct wire_request *q) {
     return -ENOENT; /* granted already: that reply is on its way */
 }
 
-static int attach(struct heir_keeper *k, struct connection *c, const struct wire_request *q) {
+static int attach(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
+{
     struct keeper_table *t;
 
     if (!name_valid(q->name))
@@ -307,15 +323,16 @@ static int attach(struct heir_keeper *k, struct connection *c, const struct wire
 }
 
 /* The table that this request is about; it must be the asking client's own. */
-static int own(struct heir_keeper *k, const struct connection *c, const struct wire_request *q,
-               struct keeper_table **t) {
+static int own(struct heir_keeper *k, const struct connection *c, const struct wire_request *q, struct keeper_table **t)
+{
     *t = table_by_id(k, q->table);
     if (*t == NULL)
         return -ENOENT;
     return (*t)->owner == c->client ? 0 : -EPERM;
 }
 
-static int give(struct heir_keeper *k, const struct connection *c, const struct wire_request *q) {
+static int give(struct heir_keeper *k, const struct connection *c, const struct wire_request *q)
+{
     struct keeper_table *t;
     int r = own(k, c, q, &t);
 
@@ -331,7 +348,8 @@ static int give(struct heir_keeper *k, const struct connection *c, const struct 
     return reign_pass(k, t, to, HEIR_GIVEN, q->data, q->data_len);
 }
 
-static int set_heir(struct keeper_table *t, const struct wire_request *q) {
+static int set_heir(struct keeper_table *t, const struct wire_request *q)
+{
     struct settings settings;
     char heir[NAME_ROOM];
     int r = name_heir(q->heir, heir);
@@ -346,7 +364,8 @@ static int set_heir(struct keeper_table *t, const struct wire_request *q) {
     return 0;
 }
 
-static int rename_table(struct heir_keeper *k, struct keeper_table *t, const struct wire_request *q) {
+static int rename_table(struct heir_keeper *k, struct keeper_table *t, const struct wire_request *q)
+{
     char from[SHM_NAME_ROOM], to[SHM_NAME_ROOM];
     struct settings settings;
 
@@ -372,7 +391,8 @@ static int rename_table(struct heir_keeper *k, struct keeper_table *t, const str
     return 0;
 }
 
-static int revoke_table(struct heir_keeper *k, const struct connection *c, const struct wire_request *q) {
+static int revoke_table(struct heir_keeper *k, const struct connection *c, const struct wire_request *q)
+{
     struct keeper_table *t;
 
     if (!name_valid(q->name))
@@ -387,7 +407,8 @@ static int revoke_table(struct heir_keeper *k, const struct connection *c, const
     return reign_pass(k, t, NULL, HEIR_REVOKED, NULL, 0);
 }
 
-static int pin(struct heir_keeper *k, struct connection *c, const struct wire_request *q) {
+static int pin(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
+{
     struct keeper_table *t = table_by_id(k, q->table);
     struct wire_reply reply = {0};
 
@@ -402,7 +423,8 @@ static int pin(struct heir_keeper *k, struct connection *c, const struct wire_re
     return REPLIED;
 }
 
-static int ping(struct heir_keeper *k, struct connection *c, const struct wire_request *q) {
+static int ping(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
+{
     struct wire_reply reply = {.pid = getpid(),
                                .uptime_ms = (clock_mono_ns() - k->started_ns) / 1000000,
                                .tables = k->table_count,
@@ -415,7 +437,8 @@ static int ping(struct heir_keeper *k, struct connection *c, const struct wire_r
     return REPLIED;
 }
 
-static int find(struct heir_keeper *k, struct connection *c, const struct wire_request *q) {
+static int find(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
+{
     if (!name_valid(q->name))
         return -EINVAL;
     struct keeper_client *found = client_by_role(k, q->name);
@@ -428,7 +451,8 @@ static int find(struct heir_keeper *k, struct connection *c, const struct wire_r
 
 /* ---- All of them -------------------------------------------------------------------------------------- */
 
-static int handle(struct heir_keeper *k, struct connection *c, const struct wire_request *q, int *fd) {
+static int handle(struct heir_keeper *k, struct connection *c, const struct wire_request *q, int *fd)
+{
     struct keeper_table *t;
     int r;
 
@@ -487,7 +511,8 @@ static int handle(struct heir_keeper *k, struct connection *c, const struct wire
     return -EPROTO;
 }
 
-void request_handle(struct heir_keeper *k, struct connection *c, const struct wire_request *q, int *fd) {
+void request_handle(struct heir_keeper *k, struct connection *c, const struct wire_request *q, int *fd)
+{
     int r = handle(k, c, q, fd);
     if (r != REPLIED) {
         struct wire_reply reply = {.error = r};

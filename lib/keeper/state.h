@@ -13,13 +13,12 @@
 #ifndef HEIR_STATE_H
 #define HEIR_STATE_H
 
+#include "hash.h"
 #include "layout.h"
 #include "name.h"
 #include "wire.h"
 #include <heir/keeper.h>
 #include <urcu/list.h>
-#include <urcu/rculfhash.h>
-#include <urcu/urcu-bp.h>
 
 struct connection;
 struct watcher;
@@ -39,7 +38,6 @@ struct keeper_client {
     struct cds_list_head claims;
     struct cds_list_head all; /* keeper.clients, oldest first */
     struct cds_lfht_node by_id;
-    struct rcu_head rcu;
 };
 
 /* A claim in line. */
@@ -68,7 +66,6 @@ struct table_name {
     char text[NAME_ROOM];
     struct keeper_table *table;
     struct cds_lfht_node by_name;
-    struct rcu_head rcu;
 };
 
 struct keeper_table {
@@ -83,7 +80,6 @@ struct keeper_table {
     struct cds_list_head pins;
     struct cds_list_head all; /* keeper.tables */
     struct cds_lfht_node by_id;
-    struct rcu_head rcu;
 };
 
 struct heir_keeper {
@@ -103,7 +99,7 @@ struct heir_keeper {
     unsigned notes;
     uint64_t notes_lost;
     struct note note[NOTES];
-    struct cds_lfht *tables_by_name, *tables_by_id, *clients_by_id;
+    struct hash tables_by_name, tables_by_id, clients_by_id;
     struct cds_list_head tables, clients, connections, watchers;
 };
 
@@ -113,7 +109,7 @@ void keeper_log(struct heir_keeper *k, enum heir_log_level level, const char *fo
 /* Something could not be done because a writer mutex was busy: come again soon. */
 void keeper_retry_soon(struct heir_keeper *k);
 
-/* ---- catalogue.c: one lock-free hash table for each way of finding; entries are freed after a grace period. */
+/* ---- catalogue.c: one hash table for each way of finding */
 int catalogue_init(struct heir_keeper *k);
 void catalogue_free(struct heir_keeper *k);
 struct keeper_table *table_by_name(struct heir_keeper *k, const char *name);

@@ -36,13 +36,15 @@ struct watcher {
     struct cds_list_head all;
 };
 
-static void tell(struct watcher *w) {
+static void tell(struct watcher *w)
+{
     atomic_fetch_add(&w->changed, 1);
     syscall(SYS_futex, &w->changed, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, NULL, NULL, 0);
 }
 
 /* Fill in what to wait for, burying the dead on the way. The lock is held. */
-static unsigned prepare(struct watcher *w, struct futex_waitv waits[WATCHED + 1]) {
+static unsigned prepare(struct watcher *w, struct futex_waitv waits[WATCHED + 1])
+{
     unsigned n = 0;
     waits[n++] = (struct futex_waitv){
         .val = atomic_load(&w->changed), .uaddr = (uintptr_t)&w->changed, .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG};
@@ -62,7 +64,8 @@ static unsigned prepare(struct watcher *w, struct futex_waitv waits[WATCHED + 1]
     return n;
 }
 
-static void *watch(void *arg) {
+static void *watch(void *arg)
+{
     struct watcher *w = arg;
     struct futex_waitv waits[WATCHED + 1];
 
@@ -79,7 +82,8 @@ static void *watch(void *arg) {
     return NULL;
 }
 
-static struct watcher *watcher_new(struct heir_keeper *k) {
+static struct watcher *watcher_new(struct heir_keeper *k)
+{
     struct watcher *w = calloc(1, sizeof *w);
     pthread_attr_t attr;
 
@@ -98,10 +102,11 @@ static struct watcher *watcher_new(struct heir_keeper *k) {
     return w;
 }
 
-int watcher_add(struct heir_keeper *k, struct keeper_client *c) {
+int watcher_add(struct heir_keeper *k, struct keeper_client *c)
+{
     struct watcher *w, *found = NULL;
 
-    cds_list_for_each_entry(w, &k->watchers, all) {
+    cds_list_for_each_entry (w, &k->watchers, all) {
         if (w->count < WATCHED) {
             found = w;
             break;
@@ -115,7 +120,8 @@ int watcher_add(struct heir_keeper *k, struct keeper_client *c) {
     return 0;
 }
 
-void watcher_remove(struct keeper_client *c) {
+void watcher_remove(struct keeper_client *c)
+{
     struct watcher *w = c->watcher;
     if (w == NULL)
         return;
@@ -130,16 +136,17 @@ void watcher_remove(struct keeper_client *c) {
 }
 
 /* Called without the lock, and with `stopping` set: nobody adds watchers any more. */
-void watchers_stop(struct heir_keeper *k) {
+void watchers_stop(struct heir_keeper *k)
+{
     struct watcher *w, *next;
 
     pthread_mutex_lock(&k->lock);
-    cds_list_for_each_entry(w, &k->watchers, all) {
+    cds_list_for_each_entry (w, &k->watchers, all) {
         w->stop = true;
         tell(w);
     }
     pthread_mutex_unlock(&k->lock);
-    cds_list_for_each_entry_safe(w, next, &k->watchers, all) {
+    cds_list_for_each_entry_safe (w, next, &k->watchers, all) {
         pthread_join(w->thread, NULL);
         free(w);
     }

@@ -6,11 +6,13 @@
 #include "undo.h"
 #include <string.h>
 
-int writer_lock(struct table_page *page, bool try_only) {
+int writer_lock(struct table_page *page, bool try_only)
+{
     return try_only ? robust_try(&page->writer.mutex) : robust_lock(&page->writer.mutex);
 }
 
-int writer_repair(struct table_page *locked, struct store *whole) {
+int writer_repair(struct table_page *locked, struct store *whole)
+{
     uint64_t undone;
     int r = undo_all(whole, &undone);
     if (r ==
@@ -21,11 +23,13 @@ int writer_repair(struct table_page *locked, struct store *whole) {
     return r;
 }
 
-void writer_unlock(struct table_page *page) {
+void writer_unlock(struct table_page *page)
+{
     robust_unlock(&page->writer.mutex);
 }
 
-void owner_switch(struct table_page *page, uint64_t to, enum heir_reason reason, const void *data, size_t data_len) {
+void owner_switch(struct table_page *page, uint64_t to, enum heir_reason reason, const void *data, size_t data_len)
+{
     uint64_t word = get(&page->owner), epoch = owner_epoch(word);
     struct transfer *last = &page->transfers[epoch & 1], *next = &page->transfers[(epoch + 1) & 1];
 
@@ -46,7 +50,8 @@ void owner_switch(struct table_page *page, uint64_t to, enum heir_reason reason,
     atomic_store_explicit(&page->owner, owner_word(epoch + 1, to), memory_order_seq_cst);
 }
 
-bool transfer_read(const struct table_page *page, uint64_t epoch, struct transfer *record) {
+bool transfer_read(const struct table_page *page, uint64_t epoch, struct transfer *record)
+{
     const struct transfer *t = &page->transfers[epoch & 1];
 
     if (get(&t->epoch) != epoch)
@@ -58,7 +63,8 @@ bool transfer_read(const struct table_page *page, uint64_t epoch, struct transfe
     return peek(&t->epoch) == epoch;
 }
 
-void settings_read(const struct table_page *page, struct settings *settings) {
+void settings_read(const struct table_page *page, struct settings *settings)
+{
     uint64_t version;
     do {
         version = get(&page->settings_version);
@@ -70,14 +76,16 @@ void settings_read(const struct table_page *page, struct settings *settings) {
         settings->data_len = 0;
 }
 
-void settings_write(struct table_page *page, const struct settings *settings) {
+void settings_write(struct table_page *page, const struct settings *settings)
+{
     uint64_t version = get(&page->settings_version);
     memcpy(&page->settings[(version + 1) & 1], settings, sizeof *settings);
     /* visible to others now: */
     set(&page->settings_version, version + 1);
 }
 
-int64_t owned_add(struct client_page *page, uint64_t table, uint64_t epoch) {
+int64_t owned_add(struct client_page *page, uint64_t table, uint64_t epoch)
+{
     uint64_t count = get(&page->owned_count), entry = 0;
 
     /* a worker with many tables mostly adds at the end; one with few is cheap to search */
@@ -106,7 +114,8 @@ int64_t owned_add(struct client_page *page, uint64_t table, uint64_t epoch) {
     return (int64_t)entry;
 }
 
-void owned_remove(struct client_page *page, uint64_t entry, uint64_t table) {
+void owned_remove(struct client_page *page, uint64_t entry, uint64_t table)
+{
     if (entry < get(&page->owned_count) && get(&page->owned[entry].table) == table)
         set(&page->owned[entry].table, 0);
 }

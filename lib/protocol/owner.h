@@ -15,15 +15,18 @@
 #define OWNER_ID_MAX ((UINT64_C(1) << OWNER_ID_BITS) - 1)
 #define EPOCH_MAX    ((UINT64_C(1) << (64 - OWNER_ID_BITS)) - 1)
 
-static inline uint64_t owner_word(uint64_t epoch, uint64_t id) {
+static inline uint64_t owner_word(uint64_t epoch, uint64_t id)
+{
     return epoch << OWNER_ID_BITS | id;
 }
 
-static inline uint64_t owner_id(uint64_t word) {
+static inline uint64_t owner_id(uint64_t word)
+{
     return word & OWNER_ID_MAX;
 }
 
-static inline uint64_t owner_epoch(uint64_t word) {
+static inline uint64_t owner_epoch(uint64_t word)
+{
     return word >> OWNER_ID_BITS;
 }
 

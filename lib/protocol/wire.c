@@ -6,7 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-int wire_send(int socket, const void *message, size_t bytes, int fd) {
+int wire_send(int socket, const void *message, size_t bytes, int fd)
+{
     union {
         struct cmsghdr align;
         char room[CMSG_SPACE(sizeof(int))];
@@ -35,7 +36,8 @@ int wire_send(int socket, const void *message, size_t bytes, int fd) {
     return 0;
 }
 
-int wire_receive(int socket, void *message, size_t bytes, size_t *got, int *fd) {
+int wire_receive(int socket, void *message, size_t bytes, size_t *got, int *fd)
+{
     enum { MOST = 16 };
     union {
         struct cmsghdr align;
@@ -74,6 +76,7 @@ int wire_receive(int socket, void *message, size_t bytes, size_t *got, int *fd) 
     return 0;
 }
 
-bool wire_text_ok(const char text[NAME_ROOM]) {
+bool wire_text_ok(const char text[NAME_ROOM])
+{
     return memchr(text, '\0', NAME_ROOM) != NULL;
 }
