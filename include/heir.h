@@ -126,7 +126,8 @@ HEIR_API int heir_open(const struct heir_open_options *options, struct heir **cl
  */
 HEIR_API int heir_close(struct heir *client);
 
-/* This client's id: never 0, never used again in the namespace. 0 for NULL. */
+/* This client's id: never 0, and never used again as long as there is anybody to whom it could mean something: numbers
+ * begin anew only when a keeper has stopped in an orderly way and left neither a client nor a table. 0 for NULL. */
 HEIR_API uint64_t heir_id(const struct heir *client);
 
 /*

@@ -11,11 +11,13 @@ static int ask(const struct heir_open_options *options, struct wire_request *q, 
     static const struct heir_open_options none;
     const struct heir_open_options *o = options != NULL ? options : &none;
     char ns[NAME_ROOM], path[SOCKET_ROOM];
+    bool folder;
     int r;
 
     if (o->timeout_ms < -1)
         return -EINVAL;
-    if ((r = name_space(o->ns, ns)) < 0 || (r = name_socket(o->socket, ns, path, NULL)) < 0)
+    if ((r = name_space(o->ns, ns)) < 0 || (r = name_socket(o->socket, ns, path, &folder)) < 0 ||
+        (folder && (r = name_folder_safe(path)) < 0))
         return r;
     uint64_t deadline = deadline_after(o->timeout_ms != 0 ? o->timeout_ms : 1000);
     int fd = link_open(path, deadline);

@@ -299,15 +299,20 @@ static void cancel(struct heir *c, struct pending *p)
         await(c, p, deadline_after(CANCEL_MS));
 }
 
-int call(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_reply *reply, int *fd)
+static int ask(struct heir *c, struct wire_request *q, uint64_t deadline, bool patient, struct wire_reply *reply,
+               int *fd)
 {
     struct pending p;
     int r;
 
     pthread_mutex_lock(&c->lock);
     for (;;) {
-        if (c->socket < 0 && (r = connect_again(c, deadline)) < 0)
+        r = -ECONNREFUSED;
+        if (c->socket < 0 && (!patient || (r = connect_again(c, deadline)) < 0)) {
+            if (r == -ECONNREFUSED && q->head.type == WIRE_CLAIM && (q->flags & WIRE_AGAIN) != 0)
+                r = -ETIMEDOUT; /* it has been in line, and the keeper has not come back in time */
             break;
+        }
         p = (struct pending){.serial = ++c->serial, .fd = -1};
         sign(q, p.serial);
         cds_list_add_tail(&p.list, &c->calls);
@@ -342,6 +347,16 @@ int call(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_
             close(p.fd);
     }
     return r;
+}
+
+int call(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_reply *reply, int *fd)
+{
+    return ask(c, q, deadline, true, reply, fd);
+}
+
+int call_once(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_reply *reply, int *fd)
+{
+    return ask(c, q, deadline, false, reply, fd);
 }
 
 void call_service(struct heir *c)

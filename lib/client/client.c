@@ -23,6 +23,15 @@ int client_check(const struct heir *c)
     return fork_same(c->generation) ? 0 : -ENOTCONN;
 }
 
+bool all_zero(const uint64_t *reserved, size_t count)
+{
+    while (count > 0) {
+        if (reserved[--count] != 0)
+            return false;
+    }
+    return true;
+}
+
 static void close_fd(int *fd)
 {
     if (*fd >= 0)
@@ -103,12 +112,15 @@ static int join(struct heir *c, int socket, uint64_t deadline)
 
 static int open_client(struct heir *c, const struct heir_open_options *o)
 {
+    bool folder;
     int r;
 
-    if (o->timeout_ms < -1)
+    if (o->timeout_ms < -1 || o->reserved_int != 0 || !all_zero(o->reserved, sizeof o->reserved / sizeof *o->reserved))
         return -EINVAL;
-    if ((r = name_space(o->ns, c->ns)) < 0 || (r = name_socket(o->socket, c->ns, c->socket_path, NULL)) < 0 ||
+    if ((r = name_space(o->ns, c->ns)) < 0 || (r = name_socket(o->socket, c->ns, c->socket_path, &folder)) < 0 ||
         (r = name_role(o->name, c->role)) < 0 || (r = fork_generation(&c->generation)) < 0)
+        return r;
+    if (folder && (r = name_folder_safe(c->socket_path)) < 0)
         return r;
     c->timeout_ms = o->timeout_ms != 0 ? o->timeout_ms : DEFAULT_TIMEOUT_MS;
     if ((r = hash_init(&c->tables)) < 0)
@@ -215,7 +227,8 @@ int heir_close(struct heir *c)
     if (c->socket >= 0) {
         struct wire_request q = {.head.type = WIRE_CLOSE};
         struct wire_reply reply;
-        call(c, &q, deadline_after(c->timeout_ms), &reply, NULL); /* no answer: the life mutex tells the next keeper */
+        call_once(c, &q, deadline_after(c->timeout_ms), &reply,
+                  NULL); /* no answer: the life mutex tells the next keeper */
     }
     robust_unlock(&c->page->life.mutex);
     free_tables(c);

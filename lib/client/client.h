@@ -90,6 +90,9 @@ int link_ask(int socket, struct wire_request *q, int fd, uint64_t deadline, stru
  * is not held. */
 int call(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_reply *reply, int *fd);
 
+/* The same without waiting for another keeper when there is none, or when it goes away: -ECONNREFUSED. */
+int call_once(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_reply *reply, int *fd);
+
 /* With the lock held: look whether the connection is alive; come back to a keeper if that is possible at once. */
 void call_service(struct heir *c);
 
@@ -97,6 +100,9 @@ void call_service(struct heir *c);
 struct heir_table *table_find(struct heir *c, uint64_t id);
 /* The handle of a table, mapped from fd, which is consumed. With the lock held. */
 int table_open(struct heir *c, const struct wire_reply *reply, int fd, struct heir_table **table);
+/* Whether the table has become this client's, without heir_wait() having told: then the handle is made fit for an
+ * owner. */
+bool table_catch_up(struct heir_table *t);
 int table_unmap(struct heir_table *t);  /* after a grace period; -EBUSY: it is in use */
 void table_free(struct heir_table *t);  /* nobody uses it any more */
 void table_abort(struct heir_table *t); /* what this thread has open */
@@ -111,7 +117,12 @@ void page_info(const struct store *s, struct heir_info *info);
 
 /* ---- event.c, with the lock held */
 void event_push(struct heir *c, const struct heir_event *event);
-void event_scan(struct heir *c, bool fetch_missing); /* which lets the lock go */
+void event_scan(struct heir *c); /* which lets the lock go */
+/* The table stands at this entry of the owned set: tell of it if that is news. */
+void event_note(struct heir *c, struct heir_table *t, uint64_t entry);
+
+/* Fields for later must be zero: else they could never get a meaning. */
+bool all_zero(const uint64_t *reserved, size_t count);
 
 /* 0, or -EINVAL, -ENOTCONN. */
 int client_check(const struct heir *c);

@@ -113,7 +113,7 @@ static struct heir_table *fetch(struct heir *c, uint64_t id)
     if (t != NULL && t->mapping != NULL && t->mapping->writer.base != NULL)
         return t;
     pthread_mutex_unlock(&c->lock);
-    int r = call(c, &q, deadline_after(c->timeout_ms), &reply, &fd);
+    int r = call_once(c, &q, deadline_after(c->timeout_ms), &reply, &fd);
     pthread_mutex_lock(&c->lock);
     if (r == 0)
         r = table_open(c, &reply, fd, &t);
@@ -122,7 +122,19 @@ static struct heir_table *fetch(struct heir *c, uint64_t id)
     return r == 0 ? t : NULL;
 }
 
-void event_scan(struct heir *c, bool fetch_missing)
+void event_note(struct heir *c, struct heir_table *t, uint64_t i)
+{
+    if (i >= get(&c->page->owned_room) || !make_room(c, i + 1))
+        return;
+    uint64_t epoch = get(&c->page->owned[i].epoch);
+    if (get(&c->page->owned[i].table) != t->id)
+        return;
+    tell_transfer(c, t);
+    set(&c->seen[i].epoch, epoch);
+    set(&c->seen[i].table, t->id);
+}
+
+void event_scan(struct heir *c)
 {
     uint64_t count = get(&c->page->owned_count);
 
@@ -139,12 +151,10 @@ void event_scan(struct heir *c, bool fetch_missing)
         if (before != 0 && before != id)
             tell_loss(c, before);
         if (id != 0) {
-            struct heir_table *t = fetch_missing ? fetch(c, id) : table_find(c, id);
+            struct heir_table *t = fetch(c, id);
             seen = &c->seen[i]; /* the lock was let go: another thread may have made room */
-            if ((t == NULL || t->mapping == NULL) && (c->rescan || !fetch_missing)) {
-                c->rescan = true;
+            if (t == NULL && c->rescan)
                 continue;
-            }
             if (t != NULL && t->mapping != NULL) {
                 if (t->epoch != 0 && t->epoch < epoch)
                     tell_loss(c, id); /* lost and won again since we looked */
@@ -180,7 +190,7 @@ int heir_wait(struct heir *c, int timeout_ms, struct heir_event *event)
     for (;;) {
         call_service(c);
         if (drain(c))
-            event_scan(c, true);
+            event_scan(c);
         if (!cds_list_empty(&c->events)) {
             struct queued_event *e = cds_list_entry(c->events.next, struct queued_event, list);
             cds_list_del(&e->list);

@@ -28,15 +28,10 @@ static int fence(const struct heir_table *t, const struct table_page *page)
     return epoch != 0 ? -ESTALE : -EPERM;
 }
 
-/* Enter a write: 0 with the store to write to, and RCU's read side held until write_end(). */
-static int write_begin(struct heir_table *t, struct store **store, bool *open)
+static int write_try(struct heir_table *t, struct store **store, bool *open)
 {
     int r;
 
-    if (unlikely(t == NULL))
-        return -EINVAL;
-    if (unlikely(!fork_same(t->generation)))
-        return -ENOTCONN;
     urcu_bp_read_lock();
     struct mapping *m = urcu_bp_dereference(t->mapping);
     if (unlikely(m == NULL || m->writer.base == NULL)) {
@@ -68,6 +63,32 @@ static int write_begin(struct heir_table *t, struct store **store, bool *open)
     }
     urcu_bp_read_unlock();
     return r;
+}
+
+/* Enter a write: 0 with the store to write to, and RCU's read side held until write_end(). */
+static int write_begin(struct heir_table *t, struct store **store, bool *open)
+{
+    if (unlikely(t == NULL || t->client == NULL))
+        return -EINVAL;
+    if (unlikely(!fork_same(t->generation)))
+        return -ENOTCONN;
+    int r = write_try(t, store, open);
+    if (unlikely(r == -EPERM || r == -ESTALE) && table_catch_up(t))
+        r = write_try(t, store, open);
+    return r;
+}
+
+/* A write of its own that found no space: take back what can be, once, and let it try again. */
+static bool try_again(struct store *s, bool open, int r, bool *tried)
+{
+    if (likely(r != -ENOSPC) || open || *tried)
+        return false;
+    *tried = true;
+    if (objects_abort(s) < 0)
+        return false;
+    bool again = objects_collect(s);
+    objects_begin(s);
+    return again;
 }
 
 /* Leave it with the operation's result, committing if it was a transaction of its own. */
@@ -106,12 +127,14 @@ static int put(struct heir_table *t, const void *key, size_t key_len, const void
                bool only_new)
 {
     struct store *s;
-    bool open;
+    bool open, tried = false;
     int r = write_begin(t, &s, &open);
     if (unlikely(r < 0))
         return r;
     if ((r = check_key(s, key, key_len)) == 0 && (r = check_value(s, value, value_len)) == 0)
-        r = objects_put(s, key, key_len, value, value_len, only_new);
+        do {
+            r = objects_put(s, key, key_len, value, value_len, only_new);
+        } while (try_again(s, open, r, &tried));
     return write_end(s, open, r);
 }
 
@@ -128,7 +151,7 @@ int heir_put_new(struct heir_table *t, const void *key, size_t key_len, const vo
 int heir_take(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len)
 {
     struct store *s;
-    bool open;
+    bool open, tried = false;
     int r = write_begin(t, &s, &open);
     if (r < 0)
         return r;
@@ -136,7 +159,9 @@ int heir_take(struct heir_table *t, const void *key, size_t key_len, void *value
         if (value == NULL && value_len != NULL && *value_len != 0)
             r = -EINVAL;
         else
-            r = objects_take(s, key, key_len, value, value_len);
+            do {
+                r = objects_take(s, key, key_len, value, value_len);
+            } while (try_again(s, open, r, &tried));
     }
     return write_end(s, open, r);
 }
@@ -149,21 +174,28 @@ int heir_del(struct heir_table *t, const void *key, size_t key_len)
 int heir_add(struct heir_table *t, const void *key, size_t key_len, int64_t delta, int64_t *result)
 {
     struct store *s;
-    bool open;
+    bool open, tried = false;
     int r = write_begin(t, &s, &open);
     if (unlikely(r < 0))
         return r;
     if ((r = check_key(s, key, key_len)) == 0 && (r = check_value(s, &delta, sizeof delta)) == 0)
-        r = objects_add(s, key, key_len, delta, result);
+        do {
+            r = objects_add(s, key, key_len, delta, result);
+        } while (try_again(s, open, r, &tried));
     return write_end(s, open, r);
 }
 
 int heir_clear(struct heir_table *t)
 {
     struct store *s;
-    bool open;
+    bool open, tried = false;
     int r = write_begin(t, &s, &open);
-    return r < 0 ? r : write_end(s, open, objects_clear(s));
+    if (r < 0)
+        return r;
+    do {
+        r = objects_clear(s);
+    } while (try_again(s, open, r, &tried));
+    return write_end(s, open, r);
 }
 
 /* ---- Transactions ------------------------------------------------------------------------------------- */
@@ -295,7 +327,7 @@ static int walk(struct heir_table *t, const struct store *s, heir_visit *visit, 
         return r == -EACCES || r == -ENOMEM ? r : walk_copy(s, COPY_TRIES, &copied, visit, arg);
     r = walk_pinned(s, reply.value, visit, arg);
     q = (struct wire_request){.head.type = WIRE_UNPIN, .table = t->id, .id = reply.value};
-    call(t->client, &q, deadline_after(t->client->timeout_ms), &reply, NULL);
+    call_once(t->client, &q, deadline_after(t->client->timeout_ms), &reply, NULL); /* the next keeper asks our page */
     return r;
 }
 

@@ -155,6 +155,27 @@ int table_unmap(struct heir_table *t)
     return 0;
 }
 
+bool table_catch_up(struct heir_table *t)
+{
+    struct heir *c = t->client;
+    bool ours = false;
+
+    urcu_bp_read_lock();
+    struct mapping *m = urcu_bp_dereference(t->mapping);
+    if (m != NULL) {
+        uint64_t word = get(&page_of(&m->reader)->owner);
+        ours = owner_id(word) == c->id && owner_epoch(word) != t->epoch && t->txn_thread != this_thread();
+    }
+    urcu_bp_read_unlock();
+    if (!ours)
+        return false;
+    uint64_t before = t->epoch;
+    pthread_mutex_lock(&c->lock);
+    event_scan(c);
+    pthread_mutex_unlock(&c->lock);
+    return t->epoch != before;
+}
+
 void table_free(struct heir_table *t)
 {
     mapping_free(t->mapping);
@@ -190,6 +211,8 @@ static int put_options(struct wire_request *q, const struct heir_table_options *
 
     if (o == NULL)
         o = &none;
+    if (o->reserved_unsigned != 0 || !all_zero(o->reserved, sizeof o->reserved / sizeof *o->reserved))
+        return -EINVAL;
     if (o->heir_data_len > HEIR_DATA_MAX)
         return -EMSGSIZE;
     if (o->heir_data_len != 0 && o->heir_data == NULL)
@@ -227,8 +250,8 @@ static int open_by_name(struct heir *c, struct wire_request *q, const char *name
         return r;
     pthread_mutex_lock(&c->lock);
     r = table_open(c, &reply, fd, table);
-    if (r == 0 && !(*table)->told)
-        event_scan(c, false); /* note it as ours now: it may be taken from us before the first heir_wait() */
+    if (r == 0 && reply.entry != 0) /* note it as ours now: it may be taken from us before the first heir_wait() */
+        event_note(c, *table, reply.entry - 1);
     pthread_mutex_unlock(&c->lock);
     return r;
 }
@@ -339,6 +362,8 @@ static int ask_as_owner(struct heir_table *t, struct wire_request *q, enum heir_
     int r = 0;
     uint64_t epoch = owned_epoch(t, &r);
 
+    if (epoch == 0 && r == -EPERM && table_catch_up(t))
+        epoch = owned_epoch(t, &r);
     if (epoch == 0)
         return r;
     q->table = t->id;
@@ -350,6 +375,12 @@ static int ask_as_owner(struct heir_table *t, struct wire_request *q, enum heir_
     }
     if ((r == -EPERM || r == -ENOENT) && (q->flags & WIRE_AGAIN) != 0 && reason != 0 && ended_by_us(t, epoch, reason))
         r = 0;
+    if (r == 0 && reason != 0) {
+        pthread_mutex_lock(&t->client->lock);
+        if (t->epoch == epoch)
+            t->lost = true; /* and that is no news */
+        pthread_mutex_unlock(&t->client->lock);
+    }
     return r;
 }
 

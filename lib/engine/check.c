@@ -109,8 +109,10 @@ static void check_history(struct check *c)
     uint64_t head = get(&l->history_head), tail = get(&l->history_tail), offset = get(&l->head_chunk), txn = 0,
              ignored = 0;
 
-    if (get(&l->spare_chunk) != 0)
-        use(c, get(&l->spare_chunk));
+    for (int i = 0; i < SPARES; i++) {
+        if (get(&l->spare[i]) != 0)
+            use(c, get(&l->spare[i]));
+    }
     if (head > tail) {
         wrong(c, 6, "the history's head is beyond its tail", head);
         return;

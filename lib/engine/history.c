@@ -44,6 +44,18 @@ static struct chunk *chunk_at(const struct store *s, uint64_t offset)
     return at(s, offset, sizeof(struct chunk));
 }
 
+static const uint64_t spare_bytes[SPARES] = {PAGE_BYTES, PAGE_BYTES, INDEX_DIRECTORY_MIN, sizeof(struct clearing)};
+
+int history_spare(struct store *s, enum spare which, uint64_t *offset)
+{
+    word_t *spare = &ledger_of(s)->spare[which];
+    *offset = peek(spare);
+    if (*offset == 0)
+        return space_alloc(s, spare_bytes[which], offset);
+    log_set(s, spare, 0);
+    return 0;
+}
+
 static int append(struct store *s, uint64_t made, uint64_t gone)
 {
     struct ledger *l = ledger_of(s);
@@ -53,14 +65,10 @@ static int append(struct store *s, uint64_t made, uint64_t gone)
     if (unlikely(chunk == NULL))
         return -EUCLEAN;
     if (unlikely(tail % CHUNK_RECORDS == 0 && tail != 0)) {
-        uint64_t next = peek(&l->spare_chunk);
-        if (next != 0) {
-            log_set(s, &l->spare_chunk, 0);
-        } else {
-            int r = space_alloc(s, PAGE_BYTES, &next);
-            if (r < 0)
-                return r;
-        }
+        uint64_t next;
+        int r = history_spare(s, SPARE_CHUNK, &next);
+        if (r < 0)
+            return r;
         /* not logged: nobody follows the link of the last chunk */
         set(&chunk->next, next);
         log_set(s, &l->tail_chunk, next);
@@ -101,8 +109,9 @@ static struct record *oldest(const struct store *s, uint64_t *chunk)
     return &c->records[head % CHUNK_RECORDS];
 }
 
-/* Raise the horizon to `to`, unless a pin holds it. */
-static bool raise_horizon(struct store *s, uint64_t to)
+/* Raise the horizon to `to`, unless a pin holds it; `by_force`: then the pin is broken, and its reader finds that out.
+ */
+static bool raise_horizon(struct store *s, uint64_t to, bool by_force)
 {
     struct view *v = view_of(s);
     struct ledger *l = ledger_of(s);
@@ -113,8 +122,8 @@ static bool raise_horizon(struct store *s, uint64_t to)
     atomic_store_explicit(&l->next_horizon, to, memory_order_seq_cst);
     atomic_thread_fence(memory_order_seq_cst);
     uint64_t pin = atomic_load_explicit(&page_of(s)->pin_floor, memory_order_seq_cst);
-    if (pin != 0 && pin < to)
-        to = pin > horizon ? pin : horizon;
+    if (pin >= horizon && pin != 0 && pin < to && !by_force) /* one before the horizon is broken already */
+        to = pin;
     set(&l->next_horizon, to);
     if (to == horizon)
         return false;
@@ -158,7 +167,12 @@ static int sweep(struct store *s, uint64_t clearing)
             uint64_t version = slot_version(peek(&slots[slot]));
             if (version == 0)
                 continue;
-            if ((r = undo_reserve(s, 2 * SPACE_LOG)) < 0 || (r = space_free(s, version)) < 0)
+            r = undo_reserve(s, 3 * SPACE_LOG);
+            if (r == -ENOSPC && cursor != peek(at_word)) {
+                log_set(s, at_word, cursor); /* as far as the log reaches; the rest in another transaction */
+                return 0;
+            }
+            if (r < 0 || (r = space_free(s, version)) < 0)
                 return r;
         }
         if (slot == INDEX_SEGMENT_SLOTS && (r = append(s, 0, index_offset(word))) < 0)
@@ -196,7 +210,7 @@ static int take_back(struct store *s)
     struct ledger *l = ledger_of(s);
     uint64_t chunk, old_chunk = peek(&l->head_chunk);
     struct record *record = oldest(s, &chunk);
-    int r = undo_reserve(s, 2 * SPACE_LOG);
+    int r = undo_reserve(s, 4 * SPACE_LOG); /* half of it is for what space_alloc() needs afterwards */
 
     if (r < 0)
         return r;
@@ -222,14 +236,21 @@ static int take_back(struct store *s)
     return 1;
 }
 
-/* All that is committed and not pinned. */
-static int take_back_all(struct store *s)
+/* All that is committed; what is pinned only by force. */
+static int take_back_all(struct store *s, bool by_force)
 {
     int r;
-    raise_horizon(s, peek(&view_of(s)->committed));
+    raise_horizon(s, peek(&view_of(s)->committed), by_force);
     while ((r = take_back(s)) > 0) {
     }
     return r == -ENOSPC ? 0 : r;
+}
+
+bool history_collect(struct store *s, bool by_force)
+{
+    uint64_t head = peek(&ledger_of(s)->history_head), swept = peek(&ledger_of(s)->sweep);
+    return take_back_all(s, by_force) == 0 &&
+           (peek(&ledger_of(s)->history_head) != head || peek(&ledger_of(s)->sweep) != swept);
 }
 
 int history_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
@@ -237,9 +258,12 @@ int history_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
     int r = space_alloc(s, bytes, offset);
     if (likely(r != -ENOSPC))
         return r;
-    if ((r = take_back_all(s)) < 0 || (r = undo_reserve(s, SPACE_LOG)) < 0)
-        return r;
-    return space_alloc(s, bytes, offset);
+    for (int by_force = 0; by_force < 2 && r == -ENOSPC; by_force++) {
+        if ((r = take_back_all(s, by_force)) < 0 || (r = undo_reserve(s, SPACE_LOG)) < 0)
+            return r;
+        r = space_alloc(s, bytes, offset);
+    }
+    return r;
 }
 
 /* Which horizon lets go of half of what is kept, without looking at every record. */
@@ -269,7 +293,7 @@ int history_reuse(struct store *s, uint64_t bytes, uint64_t *offset)
     if (likely(kept(s) > HISTORY_KEEP && head % CHUNK_RECORDS != 0)) { /* the first of a chunk is more work */
         struct record *record = oldest(s, &chunk);
         if (record != NULL && record->txn > peek(&view_of(s)->horizon))
-            raise_horizon(s, halfway(s));
+            raise_horizon(s, halfway(s), false);
         if (record != NULL && record->txn <= peek(&view_of(s)->horizon) && (record->gone & KIND_MASK) == GONE_BLOCK &&
             space_fits(s, record->gone, bytes)) {
             log_set(s, &l->history_head, head + 1);
@@ -289,19 +313,21 @@ int history_step(struct store *s, bool deleting)
         uint64_t chunk;
         struct record *record = oldest(s, &chunk);
         if (record != NULL && record->txn > peek(&view_of(s)->horizon))
-            raise_horizon(s, halfway(s));
+            raise_horizon(s, halfway(s), false);
         for (int i = 0; i < STEP_RECORDS && (r = take_back(s)) > 0; i++) {
         }
         if (r < 0 && r != -ENOSPC) /* no room in the log for more: what was taken back counts */
             return r;
     }
-    if (unlikely(peek(&l->spare_chunk) == 0)) {
-        uint64_t chunk;
+    for (int i = 0; i < SPARES; i++) {
+        uint64_t block;
+        if (likely(peek(&l->spare[i]) != 0))
+            continue;
         r = undo_reserve(s, SPACE_LOG);
         if (r == 0)
-            r = history_alloc(s, PAGE_BYTES, &chunk);
+            r = history_alloc(s, spare_bytes[i], &block);
         if (r == 0)
-            log_set(s, &l->spare_chunk, chunk);
+            log_set(s, &l->spare[i], block);
         else if (r != -ENOSPC || !deleting)
             return r;
     }

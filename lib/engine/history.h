@@ -18,6 +18,12 @@ int history_format(struct store *s);
 /* Note a change of the open transaction. -ENOSPC. */
 int history_append(struct store *s, uint64_t made, uint64_t gone, enum record_kind kind);
 
+/* A block that was put by, else a fresh one. -ENOSPC, -EUCLEAN. */
+int history_spare(struct store *s, enum spare which, uint64_t *offset);
+
+/* Take back as much as the log has room for; false: there is nothing, or it is pinned. */
+bool history_collect(struct store *s, bool by_force);
+
 /* At the beginning of an operation: have room for its records; take back a little of what is older than the history
  * kept. Deleting must work in a full table, so that it does without a reserve when there is none. -ENOSPC, -EUCLEAN. */
 int history_step(struct store *s, bool deleting);

@@ -21,7 +21,6 @@
 #include <xxhash.h>
 
 #define USED_BEFORE(hash) ((uint64_t)((hash) | 1u) << 32)
-#define DIRECTORY_MIN     64u
 
 uint32_t index_hash(const struct store *s, const void *key, size_t key_len)
 {
@@ -214,7 +213,7 @@ static int double_directory(struct store *s)
         return -ENOSPC;
     int r = undo_reserve(s, SPACE_LOG);
     if (r == 0)
-        r = history_alloc(s, bytes < DIRECTORY_MIN ? DIRECTORY_MIN : bytes, &offset);
+        r = history_alloc(s, bytes < INDEX_DIRECTORY_MIN ? INDEX_DIRECTORY_MIN : bytes, &offset);
     if (r < 0)
         return r;
     word_t *from = directory_at(s, old), *to = at(s, offset, bytes);
@@ -272,15 +271,15 @@ int index_split(struct store *s, uint32_t hash)
 int index_format(struct store *s)
 {
     uint64_t segment, directory;
-    word_t *page;
-    int r = page_alloc(s, &page, &segment);
+    int r = history_spare(s, SPARE_SEGMENT, &segment);
     if (r == 0)
-        r = history_alloc(s, DIRECTORY_MIN, &directory);
+        r = history_spare(s, SPARE_DIRECTORY, &directory);
     if (r < 0)
         return r;
-    word_t *d = at(s, directory, DIRECTORY_MIN);
-    if (d == NULL)
+    word_t *d = at(s, directory, INDEX_DIRECTORY_MIN), *page = at(s, segment, PAGE_BYTES);
+    if (d == NULL || page == NULL)
         return -EUCLEAN;
+    memset((void *)page, 0, PAGE_BYTES);
     set(d, segment);
     log_set(s, &view_of(s)->directory, directory);
     return 0;
@@ -290,9 +289,7 @@ int index_clear(struct store *s)
 {
     struct view *v = view_of(s);
     uint64_t old = peek(&v->directory), offset;
-    int r = undo_reserve(s, SPACE_LOG);
-    if (r == 0)
-        r = history_alloc(s, sizeof(struct clearing), &offset);
+    int r = history_spare(s, SPARE_CLEARING, &offset);
     if (r < 0)
         return r;
     struct clearing *c = at(s, offset, sizeof *c);

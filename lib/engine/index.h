@@ -11,6 +11,7 @@
 #define INDEX_DEPTH_MASK    63u
 #define INDEX_GROUP_BITS    6u
 #define INDEX_DEPTH_MAX     26u
+#define INDEX_DIRECTORY_MIN 64u /* bytes */
 #define INDEX_SEGMENT_SLOTS (SEGMENT_GROUPS * GROUP_SLOTS)
 #define INDEX_REACH         4u /* groups from its home on in which a key may be */
 

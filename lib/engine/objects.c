@@ -30,6 +30,19 @@ int objects_abort(struct store *s)
     return undo_all(s, NULL);
 }
 
+bool objects_collect(struct store *s)
+{
+    bool any = false;
+    for (int by_force = 0; by_force < 2 && !any; by_force++) {
+        for (bool more = true; more; any |= more) {
+            objects_begin(s);
+            more = history_collect(s, by_force);
+            objects_commit(s);
+        }
+    }
+    return any;
+}
+
 int objects_format(struct store *s)
 {
     int r = space_format(s);

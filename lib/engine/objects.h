@@ -21,6 +21,10 @@ void objects_begin(struct store *s);
 void objects_commit(struct store *s);
 int objects_abort(struct store *s);
 
+/* Outside of a transaction, when one could not have space: take back all that can be, in transactions of its own. true:
+ * it may be worth while to try again. */
+bool objects_collect(struct store *s);
+
 int objects_put(struct store *s, const void *key, size_t key_len, const void *value, size_t value_len, bool only_new);
 int objects_del(struct store *s, const void *key, size_t key_len);
 int objects_take(struct store *s, const void *key, size_t key_len, void *value, size_t *value_len);

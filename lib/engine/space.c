@@ -287,24 +287,9 @@ static int span_new(struct store *s, unsigned class, uint64_t *page)
     return 0;
 }
 
-static int large_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
+/* A block of the class, from a span that there is or a new one. */
+static int span_alloc(struct store *s, unsigned class, uint64_t *offset)
 {
-    uint64_t pages = pages_for(bytes), page;
-    int r = run_alloc(s, pages, &page);
-    if (r < 0)
-        return r;
-    log_set(s, &desc(s, page)->kind, kind_word(PAGE_LARGE, 0, pages));
-    if (pages > 1) /* its last page must not look like the end of a free run */
-        log_set(s, &desc(s, page + pages - 1)->kind, kind_word(PAGE_INNER, 0, pages - 1));
-    *offset = page * PAGE_BYTES;
-    return 0;
-}
-
-int space_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
-{
-    if (bytes > CLASS_LARGE)
-        return bytes > s->bytes ? -ENOSPC : large_alloc(s, bytes, offset);
-    unsigned class = class_of(bytes);
     word_t *head = &ledger_of(s)->partial[class];
     uint64_t page = peek(head);
     int r = 0;
@@ -322,6 +307,37 @@ int space_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
         return r;
     *offset = page * PAGE_BYTES + (unsigned)__builtin_ctzll(free) * class_bytes(class);
     return 0;
+}
+
+/* No page is left for a span of this class: a free block of a larger one. */
+static int larger_alloc(struct store *s, unsigned class, uint64_t *offset)
+{
+    while (++class < SIZE_CLASSES) {
+        if (peek(&ledger_of(s)->partial[class]) != 0)
+            return span_alloc(s, class, offset);
+    }
+    return -ENOSPC;
+}
+
+static int large_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
+{
+    uint64_t pages = pages_for(bytes), page;
+    int r = run_alloc(s, pages, &page);
+    if (r < 0)
+        return r;
+    log_set(s, &desc(s, page)->kind, kind_word(PAGE_LARGE, 0, pages));
+    if (pages > 1) /* its last page must not look like the end of a free run */
+        log_set(s, &desc(s, page + pages - 1)->kind, kind_word(PAGE_INNER, 0, pages - 1));
+    *offset = page * PAGE_BYTES;
+    return 0;
+}
+
+int space_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
+{
+    if (bytes > CLASS_LARGE)
+        return bytes > s->bytes ? -ENOSPC : large_alloc(s, bytes, offset);
+    int r = span_alloc(s, class_of(bytes), offset);
+    return unlikely(r == -ENOSPC) && bytes != PAGE_BYTES ? larger_alloc(s, class_of(bytes), offset) : r;
 }
 
 bool space_fits(const struct store *s, uint64_t offset, uint64_t bytes)

@@ -4,8 +4,7 @@
 #include "shm.h"
 #include <sys/mman.h>
 
-#define LOG_STEP (4 * PAGE_BYTES)
-#define LOG_KEEP (64 * PAGE_BYTES)
+#define LOG_KEEP (64 * PAGE_BYTES) /* or a 64th of the table */
 
 void undo_begin(struct store *s)
 {
@@ -22,17 +21,16 @@ void undo_begin(struct store *s)
 int undo_grow(struct store *s, uint64_t n)
 {
     struct ledger *l = ledger_of(s);
-    uint64_t need = sizeof(struct log_entry) * (s->log_count + n);
-    uint64_t heap = readable(s), floor = get(&l->log_floor), to;
+    uint64_t need = sizeof(struct log_entry) * (s->log_count + n), heap = readable(s), floor = get(&l->log_floor);
+    uint64_t least = (s->bytes - need) / PAGE_BYTES * PAGE_BYTES, have = s->bytes - floor;
 
-    if (need > s->bytes - heap)
+    if (need > s->bytes - heap || least < heap)
         return -ENOSPC;
-    to = (s->bytes - need) / PAGE_BYTES * PAGE_BYTES;
-    if (floor - to < LOG_STEP)
-        to = floor - heap > LOG_STEP ? floor - LOG_STEP : heap;
-    if (to > s->bytes - need)
-        return -ENOSPC;
+    /* half as much again, so that a long transaction does not come here for each page; or just what is needed */
+    uint64_t more = have / 2 / PAGE_BYTES * PAGE_BYTES, to = least >= heap + more ? least - more : least;
     int r = shm_populate(s->base + to, floor - to);
+    if (r == -ENOSPC && to != least)
+        r = shm_populate(s->base + (to = least), floor - least);
     if (r < 0)
         return r;
     set(&l->log_floor, to);
@@ -90,7 +88,8 @@ void undo_trim(struct store *s)
     struct ledger *l = ledger_of(s);
     uint64_t floor = peek(&l->log_floor), to = s->bytes - PAGE_BYTES;
 
-    if (likely(s->bytes - floor <= LOG_KEEP))
+    if (likely(s->bytes - floor <= PAGE_BYTES ||
+               s->bytes - floor <= (s->bytes / 64 < LOG_KEEP ? s->bytes / 64 : LOG_KEEP)))
         return;
     /* the floor first: a crash in between leaves memory that is backed and not known to be, which does no harm */
     set(&l->log_floor, to);

@@ -107,6 +107,8 @@ struct view {
 };
 static_assert(sizeof(struct view) == 64, "format");
 
+enum spare { SPARE_CHUNK, SPARE_SEGMENT, SPARE_DIRECTORY, SPARE_CLEARING, SPARES };
+
 /* What the writer keeps. */
 struct ledger {
     word_t log_txn;      /* the log below undoes this transaction: it counts only while log_txn == committed + 1 */
@@ -117,15 +119,15 @@ struct ledger {
     word_t undone_epoch; /* ... in this epoch */
     word_t frontier;     /* first heap page never used. Logged */
     word_t pages_used;   /* heap pages in use. Logged */
-    word_t history_head, history_tail;          /* record numbers. Logged */
-    word_t head_chunk, tail_chunk, spare_chunk; /* offsets. Logged */
-    word_t sweep;                               /* how far the CLEAR record at the head has been worked off. Logged */
-    word_t next_horizon;                        /* the horizon that the writer is about to raise; see history.c */
-    word_t reserved;
-    word_t partial[SIZE_CLASSES]; /* first page of a span with free blocks, a list a class. Logged */
-    word_t runs[RUN_BINS];        /* first page of a free run of 2^i to 2^(i+1)-1 pages. Logged */
+    word_t history_head, history_tail; /* record numbers. Logged */
+    word_t head_chunk, tail_chunk;     /* offsets. Logged */
+    word_t spare[SPARES];              /* blocks put by, so that deleting and clearing work in a full table. Logged */
+    word_t sweep;                      /* how far the CLEAR record at the head has been worked off. Logged */
+    word_t next_horizon;               /* the horizon that the writer is about to raise; see history.c */
+    word_t partial[SIZE_CLASSES];      /* first page of a span with free blocks, a list a class. Logged */
+    word_t runs[RUN_BINS];             /* first page of a free run of 2^i to 2^(i+1)-1 pages. Logged */
 };
-static_assert(sizeof(struct ledger) == 752, "format");
+static_assert(sizeof(struct ledger) == 768, "format");
 
 struct table_page {
     struct object_head head; /* 0 */
@@ -152,7 +154,7 @@ struct table_page {
     } writer;
     /* 320 */
     struct ledger ledger;
-    /* 1072 */
+    /* 1088 */
     struct transfer transfers[2];
     struct settings settings[2];
 };

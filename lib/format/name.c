@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool letter(char c)
@@ -64,6 +65,18 @@ int name_socket(const char *socket, const char *ns, char out[SOCKET_ROOM], bool 
     if (n == 0)
         return -EINVAL;
     return n >= SOCKET_ROOM ? -ENAMETOOLONG : 0;
+}
+
+int name_folder_safe(const char *socket)
+{
+    char folder[SOCKET_ROOM];
+    struct stat st;
+
+    strcpy(folder, socket);
+    *strrchr(folder, '/') = '\0';
+    if (lstat(folder, &st) < 0)
+        return errno == ENOENT ? 0 : -EACCES;
+    return S_ISDIR(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 022) == 0 ? 0 : -EACCES;
 }
 
 int name_role(const char *name, char out[NAME_ROOM])

@@ -19,6 +19,10 @@ int name_space(const char *ns, char out[NAME_ROOM]);
  * ours. */
 int name_socket(const char *socket, const char *ns, char out[SOCKET_ROOM], bool *folder);
 
+/* Is the folder of a default socket path one that only its user can have put a socket into? -EACCES; a missing one is.
+ */
+int name_folder_safe(const char *socket);
+
 /* The role: `name`, else the program's name made valid. -EINVAL. */
 int name_role(const char *name, char out[NAME_ROOM]);
 

@@ -166,16 +166,12 @@ static int take_namespace(struct heir_keeper *k)
 static int make_folder(const char *socket)
 {
     char folder[SOCKET_ROOM];
-    struct stat st;
 
     strcpy(folder, socket);
     *strrchr(folder, '/') = '\0';
     if (mkdir(folder, geteuid() == 0 ? 0755 : 0700) < 0 && errno != EEXIST)
         return -errno;
-    if (lstat(folder, &st) < 0)
-        return -errno;
-    /* somebody else's folder in /tmp must not become our door */
-    return S_ISDIR(st.st_mode) && st.st_uid == geteuid() ? 0 : -EACCES;
+    return name_folder_safe(socket); /* somebody else's folder in /tmp must not become our door */
 }
 
 static int listen_at(struct heir_keeper *k, unsigned mode)
@@ -266,6 +262,12 @@ static int start(struct heir_keeper *k, const struct heir_keeper_options *o)
     bool folder;
     int r;
 
+    for (size_t i = 0; i < sizeof o->reserved / sizeof *o->reserved; i++) {
+        if (o->reserved[i] != 0)
+            return -EINVAL;
+    }
+    if ((o->socket_mode & ~0777u) != 0)
+        return -EINVAL;
     if ((r = name_space(o->ns, k->ns)) < 0 || (r = name_socket(o->socket, k->ns, k->socket, &folder)) < 0)
         return r;
     if (!kernel_has_waitv())

@@ -466,10 +466,30 @@ void reign_end_client(struct heir_keeper *k, struct keeper_client *c, uint64_t s
         forget(k, c);
 }
 
+/* The kernel has missed a robust list: the client may have died while it was writing to any public table. Thread ids
+ * are of the client's pid namespace: one that another living client has, too, proves nothing. */
+static void bury_public(struct heir_keeper *k, const struct keeper_client *dead)
+{
+    struct keeper_client *c;
+    struct keeper_table *t;
+
+    cds_list_for_each_entry (c, &k->clients, all) {
+        if (c != dead && c->page->tid == dead->page->tid)
+            return;
+    }
+    cds_list_for_each_entry (t, &k->tables, all) {
+        if (t->page->access == HEIR_PUBLIC && robust_holder(&t->page->writer.mutex) == (uint32_t)dead->page->tid)
+            robust_bury(&t->page->writer.mutex);
+    }
+}
+
 void reign_proven_dead(struct heir_keeper *k, struct keeper_client *c)
 {
     uint64_t now = clock_mono_ns();
-    if (!c->proven && robust_holder(&c->page->life.mutex) != 0)
+    bool missed = !c->proven && robust_holder(&c->page->life.mutex) != 0;
+    if (missed)
+        bury_public(k, c);
+    if (missed)
         keeper_log(k, HEIR_LOG_NOTICE,
                    "client %lu (%s, pid %d): its process has ended, and the kernel has not released its mutexes",
                    (unsigned long)c->id, c->name, c->page->pid);
@@ -527,6 +547,8 @@ static void pin_floor_set(struct keeper_table *t)
     uint64_t floor = 0;
     cds_list_for_each_entry (pin, &t->pins, list) {
         uint64_t txn = get(&pin->client->page->pins[pin->slot].txn);
+        if (txn < get(&t->page->view.horizon))
+            continue; /* broken: it must not hide those that hold */
         if (floor == 0 || txn < floor)
             floor = txn;
     }

@@ -196,7 +196,8 @@ void request_reply_table(struct heir_keeper *k, struct connection *c, const stru
                                .id = t->id,
                                .epoch = owner_epoch(get(&t->page->owner)),
                                .max_bytes = t->max_bytes,
-                               .value = writable};
+                               .value = writable,
+                               .entry = t->owner != NULL && t->owner == c->client ? t->owned_entry + 1 : 0};
     connection_reply(c, q, &reply, fd);
     if (fd >= 0)
         close(fd);

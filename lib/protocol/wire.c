@@ -67,9 +67,11 @@ int wire_receive(int socket, void *message, size_t bytes, size_t *got, int *fd)
     }
     *got = (size_t)n;
     if (count > 1 || (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+        /* one descriptor always fits: when it did not come, there was no number free for it */
+        int r = count == 0 && (m.msg_flags & MSG_TRUNC) == 0 ? -EMFILE : -EPROTO;
         while (count > 0)
             close(fds[--count]);
-        return -EPROTO;
+        return r;
     }
     if (count == 1)
         *fd = fds[0];

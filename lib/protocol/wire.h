@@ -72,6 +72,7 @@ struct wire_reply {
     int32_t pid;   /* PING */
     uint64_t id;   /* of the table, or of the client */
     uint64_t epoch, max_bytes, value;
+    uint64_t entry; /* where the table stands in the client's owned set, + 1; 0: it is not the client's */
     uint64_t uptime_ms, tables, clients, deaths, transfers, damaged; /* PING */
     char version[16];
 };
@@ -81,7 +82,7 @@ int wire_send(int socket, const void *message, size_t bytes, int fd);
 
 /* Receive one message of at most `bytes`; *got is its length, 0 when the other end has closed. *fd: a descriptor that
  * came with it (the caller closes it), else -1. Never waits: -EAGAIN. -EPROTO: it was too long, or had more than one
- * descriptor; all are closed. */
+ * descriptor; all are closed. -EMFILE: its descriptor could not be taken. */
 int wire_receive(int socket, void *message, size_t bytes, size_t *got, int *fd);
 
 /* Strings that came over the wire end within their field. */
