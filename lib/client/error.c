@@ -6,7 +6,7 @@
 
 const char *heir_strerror(int error)
 {
-    switch (error < 0 ? -error : error) {
+    switch (error < 0 ? -(unsigned)error : (unsigned)error) {
     case 0:
         return "done";
     case EINVAL:

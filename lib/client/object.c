@@ -68,10 +68,12 @@ static int write_try(struct heir_table *t, struct store **store, bool *open)
 /* Enter a write: 0 with the store to write to, and RCU's read side held until write_end(). */
 static int write_begin(struct heir_table *t, struct store **store, bool *open)
 {
-    if (unlikely(t == NULL || t->client == NULL))
+    if (unlikely(t == NULL))
         return -EINVAL;
     if (unlikely(!fork_same(t->generation)))
         return -ENOTCONN;
+    if (unlikely(t->client == NULL))
+        return -EPERM; /* heir_inspect_open() */
     int r = write_try(t, store, open);
     if (unlikely(r == -EPERM || r == -ESTALE) && table_catch_up(t))
         r = write_try(t, store, open);
@@ -207,10 +209,14 @@ int heir_begin(struct heir_table *t)
     int r = write_begin(t, &s, &open);
     if (r < 0)
         return r;
-    if (open)
+    if (open) {
         r = -EALREADY;
-    else
+    } else {
+        objects_abort(s);
+        objects_make_room(s);
+        objects_begin(s);
         atomic_store_explicit(&t->txn_thread, this_thread(), memory_order_relaxed);
+    }
     urcu_bp_read_unlock(); /* an open transaction keeps the handle from being detached */
     return r;
 }

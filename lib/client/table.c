@@ -471,7 +471,7 @@ void page_info(const struct store *s, struct heir_info *info)
     info->access = (enum heir_access)page->access;
     info->owner = owner_id(word);
     info->epoch = owner_epoch(word);
-    info->objects = get(&page->view.objects);
+    info->objects = objects_committed(s);
     info->bytes_used = space_bytes_used(s);
     info->max_bytes = page->max_bytes;
     info->committed = get(&page->view.committed);
@@ -499,6 +499,8 @@ int heir_info(struct heir_table *t, struct heir_info *info)
     struct mapping *m = urcu_bp_dereference(t->mapping);
     if (m != NULL) {
         page_info(&m->reader, info);
+        if (t->txn_thread == this_thread()) /* its own changes, too */
+            info->objects = get(&page_of(&m->reader)->view.objects[m->writer.txn & 1]);
         r = 0;
     }
     urcu_bp_read_unlock();

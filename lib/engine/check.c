@@ -113,6 +113,8 @@ static void check_history(struct check *c)
         if (get(&l->spare[i]) != 0)
             use(c, get(&l->spare[i]));
     }
+    if (get(&l->limbo) != 0)
+        use(c, get(&l->limbo));
     if (head > tail) {
         wrong(c, 6, "the history's head is beyond its tail", head);
         return;
@@ -189,13 +191,14 @@ int check_store(const struct store *s, check_report *report, void *arg)
 
     if (page_of(s)->max_bytes != s->bytes || get(&v->horizon) > get(&v->committed) ||
         get(&l->next_horizon) > get(&v->committed) || get(&l->frontier) > get(&v->limit) ||
-        get(&v->limit) * PAGE_BYTES > get(&l->log_floor) || get(&l->log_floor) >= s->bytes) {
+        get(&l->frontier) * PAGE_BYTES > get(&l->log_floor) || get(&v->limit) * PAGE_BYTES > s->bytes ||
+        get(&l->log_floor) >= s->bytes) {
         wrong(&c, 1, "the header's numbers do not agree", 0);
         return c.wrong;
     }
     check_index(&c, get(&v->directory), 0, true, &living);
-    if (living != get(&v->objects))
-        wrong(&c, 5, "objects does not count the living", get(&v->objects));
+    if (living != objects_committed(s))
+        wrong(&c, 5, "objects does not count the living", objects_committed(s));
     check_history(&c);
     qsort(c.used, c.count, sizeof *c.used, by_offset);
     for (size_t i = 1; i < c.count; i++) {

@@ -23,9 +23,10 @@
 #include "index.h"
 
 #define HISTORY_KEEP 128u
-#define SLACK        32u /* records over HISTORY_KEEP that are left to history_reuse() */
-#define STEP_RECORDS 3   /* taken back by one operation: more than it adds */
-#define SWEEP_SLOTS  64  /* slots looked at in one step of a sweep */
+#define KEEP_LEAST   8u
+#define STEP_RECORDS 3  /* taken back by one operation: more than it adds */
+#define LOW_RECORDS  8  /* the same, when space is low */
+#define SWEEP_SLOTS  64 /* slots looked at in one step of a sweep */
 #define KIND_MASK    7u
 
 int history_format(struct store *s)
@@ -65,8 +66,12 @@ static int append(struct store *s, uint64_t made, uint64_t gone)
     if (unlikely(chunk == NULL))
         return -EUCLEAN;
     if (unlikely(tail % CHUNK_RECORDS == 0 && tail != 0)) {
-        uint64_t next;
-        int r = history_spare(s, SPARE_CHUNK, &next);
+        uint64_t next = peek(&l->limbo);
+        int r = 0;
+        if (next != 0 && peek(&l->limbo_txn) < s->txn)
+            log_set(s, &l->limbo, 0);
+        else
+            r = history_spare(s, SPARE_CHUNK, &next);
         if (r < 0)
             return r;
         /* not logged: nobody follows the link of the last chunk */
@@ -182,6 +187,19 @@ static int sweep(struct store *s, uint64_t clearing)
     return 0;
 }
 
+/* A chunk has been worked off. It may be used again, but not by this transaction: rolling back must find it whole. */
+static int leave_chunk(struct store *s, uint64_t chunk)
+{
+    struct ledger *l = ledger_of(s);
+    uint64_t limbo = peek(&l->limbo);
+
+    if (limbo != 0 && peek(&l->limbo_txn) == s->txn)
+        return append(s, 0, chunk);
+    log_set(s, &l->limbo, chunk);
+    log_set(s, &l->limbo_txn, s->txn);
+    return limbo != 0 ? space_free(s, limbo) : 0;
+}
+
 static int work_off(struct store *s, const struct record *record)
 {
     uint64_t gone = record->gone & ~(uint64_t)KIND_MASK;
@@ -226,7 +244,7 @@ static int take_back(struct store *s)
         log_set(s, &l->history_head, peek(&l->history_head) + 1);
         if (chunk != old_chunk) {
             log_set(s, &l->head_chunk, chunk);
-            r = append(s, 0, old_chunk);
+            r = leave_chunk(s, old_chunk);
         }
     }
     if (r < 0) {
@@ -266,6 +284,20 @@ int history_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
     return r;
 }
 
+static uint64_t kept(const struct store *s)
+{
+    return peek(&ledger_of(s)->history_tail) - peek(&ledger_of(s)->history_head);
+}
+
+/* How many records are kept for slow readers: as the table's size allows, and none when it has hardly a page left. */
+static uint64_t keep(const struct store *s)
+{
+    uint64_t most = s->bytes >> 14;
+    if (unlikely(space_low(s)))
+        return 0;
+    return most < KEEP_LEAST ? KEEP_LEAST : most < HISTORY_KEEP ? most : HISTORY_KEEP;
+}
+
 /* Which horizon lets go of half of what is kept, without looking at every record. */
 static uint64_t halfway(struct store *s)
 {
@@ -276,13 +308,14 @@ static uint64_t halfway(struct store *s)
 
     if (record == NULL)
         return 0;
-    record += last < HISTORY_KEEP / 2 ? last : HISTORY_KEEP / 2;
+    uint64_t half = keep(s) / 2;
+    record += last < half ? last : half;
     return record->txn < committed ? record->txn : committed;
 }
 
-static uint64_t kept(const struct store *s)
+bool history_waiting(const struct store *s)
 {
-    return peek(&ledger_of(s)->history_tail) - peek(&ledger_of(s)->history_head);
+    return kept(s) > keep(s) || peek(&ledger_of(s)->sweep) != 0;
 }
 
 int history_reuse(struct store *s, uint64_t bytes, uint64_t *offset)
@@ -290,10 +323,10 @@ int history_reuse(struct store *s, uint64_t bytes, uint64_t *offset)
     struct ledger *l = ledger_of(s);
     uint64_t head = peek(&l->history_head), chunk;
 
-    if (likely(kept(s) > HISTORY_KEEP && head % CHUNK_RECORDS != 0)) { /* the first of a chunk is more work */
+    if (likely(kept(s) > keep(s) && head % CHUNK_RECORDS != 0)) { /* the first of a chunk is more work */
         struct record *record = oldest(s, &chunk);
         if (record != NULL && record->txn > peek(&view_of(s)->horizon))
-            raise_horizon(s, halfway(s), false);
+            raise_horizon(s, halfway(s), space_low(s));
         if (record != NULL && record->txn <= peek(&view_of(s)->horizon) && (record->gone & KIND_MASK) == GONE_BLOCK &&
             space_fits(s, record->gone, bytes)) {
             log_set(s, &l->history_head, head + 1);
@@ -309,12 +342,13 @@ int history_step(struct store *s, bool deleting)
     struct ledger *l = ledger_of(s);
     int r = 0;
 
-    if (unlikely(kept(s) > HISTORY_KEEP + SLACK)) {
+    uint64_t most = keep(s);
+    if (unlikely(kept(s) > most + most / 4)) { /* a quarter is left to history_reuse() */
         uint64_t chunk;
         struct record *record = oldest(s, &chunk);
         if (record != NULL && record->txn > peek(&view_of(s)->horizon))
-            raise_horizon(s, halfway(s), false);
-        for (int i = 0; i < STEP_RECORDS && (r = take_back(s)) > 0; i++) {
+            raise_horizon(s, halfway(s), space_low(s));
+        for (int i = 0; i < (most == 0 ? LOW_RECORDS : STEP_RECORDS) && (r = take_back(s)) > 0; i++) {
         }
         if (r < 0 && r != -ENOSPC) /* no room in the log for more: what was taken back counts */
             return r;

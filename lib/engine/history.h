@@ -21,6 +21,9 @@ int history_append(struct store *s, uint64_t made, uint64_t gone, enum record_ki
 /* A block that was put by, else a fresh one. -ENOSPC, -EUCLEAN. */
 int history_spare(struct store *s, enum spare which, uint64_t *offset);
 
+/* Is there more to be taken back than the history that is kept? */
+bool history_waiting(const struct store *s);
+
 /* Take back as much as the log has room for; false: there is nothing, or it is pinned. */
 bool history_collect(struct store *s, bool by_force);
 

@@ -30,17 +30,30 @@ int objects_abort(struct store *s)
     return undo_all(s, NULL);
 }
 
-bool objects_collect(struct store *s)
+/* In transactions of its own. */
+static bool collect_all(struct store *s, bool by_force)
 {
     bool any = false;
-    for (int by_force = 0; by_force < 2 && !any; by_force++) {
-        for (bool more = true; more; any |= more) {
-            objects_begin(s);
-            more = history_collect(s, by_force);
-            objects_commit(s);
-        }
+    for (bool more = true; more; any |= more) {
+        objects_begin(s);
+        more = history_collect(s, by_force);
+        objects_commit(s);
     }
     return any;
+}
+
+bool objects_collect(struct store *s)
+{
+    return collect_all(s, false) || collect_all(s, true);
+}
+
+void objects_make_room(struct store *s)
+{
+    if (!history_waiting(s) || !space_low(s))
+        return;
+    collect_all(s, false);
+    if (history_waiting(s) && space_low(s))
+        collect_all(s, true);
 }
 
 int objects_format(struct store *s)
@@ -72,10 +85,12 @@ static int prepare(struct store *s, bool deleting)
     return r < 0 ? r : undo_reserve(s, deleting ? DELETE_LOG : OP_LOG);
 }
 
-static void changed(struct store *s)
+/* One change more, and so many objects more. Not logged: both belong to the transaction alone. */
+static void changed(struct store *s, int64_t more)
 {
-    struct ledger *l = ledger_of(s);
-    set(&l->changes, peek(&l->changes) + 1);
+    word_t *objects = &view_of(s)->objects[s->txn & 1], *changes = &ledger_of(s)->changes;
+    set(objects, peek(objects) + (uint64_t)more);
+    set(changes, peek(changes) + 1);
 }
 
 static bool living(const struct spot *spot)
@@ -124,11 +139,9 @@ static int publish(struct store *s, uint32_t hash, const struct spot *spot, stru
     int r = history_append(s, offset, gone, GONE_BLOCK);
     if (r < 0)
         return r;
-    if (!living(spot))
-        log_set(s, &view_of(s)->objects, peek(&view_of(s)->objects) + 1);
     /* visible to others now: */
     log_set(s, spot->slot != NULL ? spot->slot : spot->vacant, (uint64_t)hash << 32 | offset / GRANULE);
-    changed(s);
+    changed(s, living(spot) ? 0 : 1);
     return 0;
 }
 
@@ -203,9 +216,8 @@ int objects_take(struct store *s, const void *key, size_t key_len, void *value, 
     /* taking back may move nothing but emptied slots: this one holds a living version, so it stays */
     if ((r = prepare(s, true)) < 0 || (r = history_append(s, 0, offset_of(s, spot.version), GONE_DELETED)) < 0)
         return fail(s, mark, r);
-    log_set(s, &view_of(s)->objects, peek(&view_of(s)->objects) - 1);
     log_set(s, &spot.version->ended, s->txn << 8 | (key_len & 0xff));
-    changed(s);
+    changed(s, -1);
     return 0;
 }
 
@@ -219,11 +231,10 @@ int objects_clear(struct store *s)
     uint64_t mark = s->log_count;
     int r;
 
-    if (peek(&view_of(s)->objects) == 0)
+    if (peek(&view_of(s)->objects[s->txn & 1]) == 0)
         return 0;
     if ((r = prepare(s, true)) < 0 || (r = index_clear(s)) < 0)
         return fail(s, mark, r);
-    log_set(s, &view_of(s)->objects, 0);
-    changed(s);
+    changed(s, -(int64_t)peek(&view_of(s)->objects[s->txn & 1]));
     return 0;
 }

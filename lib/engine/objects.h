@@ -25,6 +25,10 @@ int objects_abort(struct store *s);
  * it may be worth while to try again. */
 bool objects_collect(struct store *s);
 
+/* Before a transaction of several changes: it cannot take back much by itself, for its log must be able to undo that.
+ * So in a table that cannot grow, do it now. */
+void objects_make_room(struct store *s);
+
 int objects_put(struct store *s, const void *key, size_t key_len, const void *value, size_t value_len, bool only_new);
 int objects_del(struct store *s, const void *key, size_t key_len);
 int objects_take(struct store *s, const void *key, size_t key_len, void *value, size_t *value_len);

@@ -19,17 +19,19 @@
 
 enum page_kind { PAGE_NONE, PAGE_SPAN, PAGE_INNER, PAGE_LARGE, PAGE_FREE, PAGE_FREE_LAST };
 
-#define SPAN_MAX    16u
-#define CLASS_LARGE 8192u
-#define GROW_MAX    16u /* pages backed in one step: bounds the stall of the put that takes it */
-#define FIT_TRIES   16
+#define SPAN_MAX     16u
+#define CLASS_LARGE  8192u
+#define GROW_MAX     16u /* pages backed in one step: bounds the stall of the put that takes it */
+#define LOW_PAGES    3
+#define FIT_TRIES    16
+#define COARSE_BELOW (UINT64_C(1) << 20)
 
 static unsigned log2_of(uint64_t n)
 {
     return 63u - (unsigned)__builtin_clzll(n);
 }
 
-static unsigned class_of(uint64_t bytes)
+static unsigned fine_class(uint64_t bytes)
 {
     if (bytes <= 64)
         return 0;
@@ -37,6 +39,14 @@ static unsigned class_of(uint64_t bytes)
         return (unsigned)((bytes + 15) / 16) - 4;
     unsigned top = log2_of(bytes - 1); /* 7 for 129..256 */
     return 5 + (top - 7) * 8 + (unsigned)((bytes - 1) >> (top - 3)) - 8;
+}
+
+/* In a small table a page for each of many classes would be most of it: there the classes are powers of two. */
+static unsigned class_of(const struct store *s, uint64_t bytes)
+{
+    if (s->bytes < COARSE_BELOW && bytes > 64)
+        bytes = UINT64_C(1) << (log2_of(bytes - 1) + 1);
+    return fine_class(bytes);
 }
 
 static uint64_t class_bytes(unsigned class)
@@ -66,11 +76,6 @@ static unsigned class_pages(unsigned class)
 }
 
 static_assert(SIZE_CLASSES == 5 + 8 * 6, "classes up to 8 KiB");
-
-uint64_t space_block_bytes(uint64_t bytes)
-{
-    return bytes > CLASS_LARGE ? pages_for(bytes) * PAGE_BYTES : class_bytes(class_of(bytes));
-}
 
 /* ---- Page descriptors --------------------------------------------------------------------------------- */
 
@@ -106,17 +111,20 @@ static uint64_t prev_of(const struct page_desc *d)
 
 static bool in_heap(const struct store *s, uint64_t page)
 {
-    return page >= s->heap_first && page < peek(&ledger_of(s)->frontier);
+    return page >= s->heap_first && page < peek(&ledger_of(s)->frontier) && page < s->bytes / PAGE_BYTES;
 }
 
 /* Lists of pages; the head is a word in the ledger, 0 ends them. */
-static void list_add(struct store *s, word_t *head, uint64_t page)
+static int list_add(struct store *s, word_t *head, uint64_t page)
 {
     uint64_t first = peek(head);
+    if (first != 0 && !in_heap(s, first))
+        return -EUCLEAN;
     log_set(s, &desc(s, page)->links, first << 32);
     if (first != 0)
         log_set(s, &desc(s, first)->links, next_of(desc(s, first)) << 32 | page);
     log_set(s, head, page);
+    return 0;
 }
 
 static int list_remove(struct store *s, word_t *head, uint64_t page)
@@ -140,12 +148,12 @@ static word_t *bin_of(struct store *s, uint64_t pages)
     return &ledger_of(s)->runs[log2_of(pages)];
 }
 
-static void run_insert(struct store *s, uint64_t page, uint64_t pages)
+static int run_insert(struct store *s, uint64_t page, uint64_t pages)
 {
     log_set(s, &desc(s, page)->kind, kind_word(PAGE_FREE, 0, pages));
     if (pages > 1)
         log_set(s, &desc(s, page + pages - 1)->kind, kind_word(PAGE_FREE_LAST, 0, pages));
-    list_add(s, bin_of(s, pages), page);
+    return list_add(s, bin_of(s, pages), page);
 }
 
 static int run_remove(struct store *s, uint64_t page, uint64_t pages)
@@ -181,9 +189,10 @@ static uint64_t front_bytes(const struct store *s, uint64_t limit)
 static int grow(struct store *s, uint64_t to)
 {
     struct view *v = view_of(s);
-    uint64_t limit = peek(&v->limit), top = peek(&ledger_of(s)->log_floor) / PAGE_BYTES;
+    uint64_t limit = peek(&v->limit), top = undo_first_page(s);
     uint64_t step = (limit - s->heap_first) / 8 < GROW_MAX ? (limit - s->heap_first) / 8 + 1 : GROW_MAX;
 
+    s->starved = true;
     if (to > top)
         return -ENOSPC;
     uint64_t want = to > limit + step ? to : limit + step;
@@ -201,6 +210,7 @@ static int grow(struct store *s, uint64_t to)
         want = to; /* the machine may have just enough left */
     }
     set(&v->limit, want);
+    s->starved = false;
     return 0;
 }
 
@@ -218,10 +228,12 @@ static int run_alloc(struct store *s, uint64_t pages, uint64_t *page)
             return -EUCLEAN;
         if ((r = run_remove(s, p, have)) < 0)
             return r;
-        if (have > pages)
-            run_insert(s, p + pages, have - pages);
+        if (have > pages && (r = run_insert(s, p + pages, have - pages)) < 0)
+            return r;
     } else {
         p = peek(&l->frontier);
+        if (p + pages > undo_first_page(s)) /* a long log may have come down into the heap's free end */
+            return -ENOSPC;
         if (p + pages > peek(&view_of(s)->limit) && (r = grow(s, p + pages)) < 0)
             return r;
         log_set(s, &l->frontier, p + pages);
@@ -261,7 +273,7 @@ static int run_free(struct store *s, uint64_t page, uint64_t pages)
     if (page + pages == frontier)
         log_set(s, &l->frontier, page);
     else
-        run_insert(s, page, pages);
+        return run_insert(s, page, pages);
     return 0;
 }
 
@@ -283,8 +295,7 @@ static int span_new(struct store *s, unsigned class, uint64_t *page)
     for (unsigned i = 1; i < pages; i++)
         log_set(s, &desc(s, *page + i)->kind, kind_word(PAGE_INNER, 0, i));
     log_set(s, &desc(s, *page)->free, span_all_free(class));
-    list_add(s, &ledger_of(s)->partial[class], *page);
-    return 0;
+    return list_add(s, &ledger_of(s)->partial[class], *page);
 }
 
 /* A block of the class, from a span that there is or a new one. */
@@ -336,8 +347,17 @@ int space_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
 {
     if (bytes > CLASS_LARGE)
         return bytes > s->bytes ? -ENOSPC : large_alloc(s, bytes, offset);
-    int r = span_alloc(s, class_of(bytes), offset);
-    return unlikely(r == -ENOSPC) && bytes != PAGE_BYTES ? larger_alloc(s, class_of(bytes), offset) : r;
+    int r = span_alloc(s, class_of(s, bytes), offset);
+    if (unlikely(r == -ENOSPC) && bytes != PAGE_BYTES)
+        r = larger_alloc(s, class_of(s, bytes), offset);
+    return unlikely(r == -ENOSPC) ? large_alloc(s, bytes, offset) : r;
+}
+
+bool space_low(const struct store *s)
+{
+    uint64_t all = undo_first_page(s) - s->heap_first, limit = peek(&view_of(s)->limit) - s->heap_first;
+    uint64_t used = peek(&ledger_of(s)->pages_used), have = s->starved && limit < all ? limit : all;
+    return used + all / 32 + LOW_PAGES > have;
 }
 
 bool space_fits(const struct store *s, uint64_t offset, uint64_t bytes)
@@ -348,7 +368,7 @@ bool space_fits(const struct store *s, uint64_t offset, uint64_t bytes)
     uint64_t word = peek(&desc(s, page)->kind);
     if (kind_of(word) == PAGE_INNER && pages_of(word) <= page - s->heap_first)
         word = peek(&desc(s, page - pages_of(word))->kind);
-    return kind_of(word) == PAGE_SPAN && (word >> 8 & 0xff) == class_of(bytes);
+    return kind_of(word) == PAGE_SPAN && (word >> 8 & 0xff) == class_of(s, bytes);
 }
 
 int space_free(struct store *s, uint64_t offset)
@@ -380,8 +400,8 @@ int space_free(struct store *s, uint64_t offset)
     if (offset != page * PAGE_BYTES + index * class_bytes(class) || (free >> index & 1) != 0 || (all >> index & 1) == 0)
         return -EUCLEAN;
     log_set(s, &d->free, free | UINT64_C(1) << index);
-    if (free == 0)
-        list_add(s, head, page);
+    if (free == 0 && (r = list_add(s, head, page)) < 0)
+        return r;
     if ((free | UINT64_C(1) << index) == all) {
         if ((r = list_remove(s, head, page)) < 0)
             return r;

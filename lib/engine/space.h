@@ -22,15 +22,15 @@ int space_alloc(struct store *s, uint64_t bytes, uint64_t *offset);
 /* Give a block back. -EUCLEAN when it is none, or free. */
 int space_free(struct store *s, uint64_t offset);
 
+/* Are so few pages free that the past, and what is pinned of it, must give way? */
+bool space_low(const struct store *s);
+
 /* Is this block in use, and of the size that space_alloc() would choose for `bytes`? */
 bool space_fits(const struct store *s, uint64_t offset, uint64_t bytes);
 
 /* Check all descriptors; `block` is called for each block in use. Returns how many there are. */
 uint64_t space_visit(const struct store *s, void (*block)(uint64_t offset, void *arg),
                      void (*bad)(const char *what, uint64_t where, void *arg), void *arg);
-
-/* What a block of `bytes` takes. */
-uint64_t space_block_bytes(uint64_t bytes);
 
 /* Memory in use, and memory taken from the system. */
 uint64_t space_bytes_used(const struct store *s);

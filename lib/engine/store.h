@@ -20,6 +20,7 @@ struct store {
     uint64_t seed;       /* of the key hash */
     uint64_t txn;        /* writer: number of the open transaction, 0: none */
     uint64_t log_count;  /* writer: copy of ledger.log_count */
+    bool starved;        /* writer: the last attempt to have more memory failed */
 };
 
 static inline struct table_page *page_of(const struct store *s)
@@ -51,6 +52,17 @@ static inline void *at(const struct store *s, uint64_t offset, uint64_t bytes)
     if (unlikely(offset < s->heap_first * PAGE_BYTES || offset % 8 != 0 || bytes > end || offset > end - bytes))
         return NULL;
     return s->base + offset;
+}
+
+/* Living objects, as of the last commit. */
+static inline uint64_t objects_committed(const struct store *s)
+{
+    uint64_t committed, objects;
+    do {
+        committed = get(&view_of(s)->committed);
+        objects = get(&view_of(s)->objects[committed & 1]);
+    } while (get(&view_of(s)->committed) != committed);
+    return objects;
 }
 
 static inline uint64_t pages_for(uint64_t bytes)

@@ -10,8 +10,11 @@ void undo_begin(struct store *s)
 {
     struct ledger *l = ledger_of(s);
 
-    s->txn = peek(&view_of(s)->committed) + 1;
+    struct view *v = view_of(s);
+
+    s->txn = peek(&v->committed) + 1;
     s->log_count = 0;
+    set(&v->objects[s->txn & 1], peek(&v->objects[(s->txn - 1) & 1]));
     /* the old log ends before the new one begins: log_txn is of a committed or undone transaction here */
     set(&l->log_count, 0);
     set(&l->changes, 0);
@@ -21,7 +24,8 @@ void undo_begin(struct store *s)
 int undo_grow(struct store *s, uint64_t n)
 {
     struct ledger *l = ledger_of(s);
-    uint64_t need = sizeof(struct log_entry) * (s->log_count + n), heap = readable(s), floor = get(&l->log_floor);
+    uint64_t need = sizeof(struct log_entry) * (s->log_count + n), floor = get(&l->log_floor);
+    uint64_t heap = get(&l->frontier) * PAGE_BYTES; /* what is beyond it is free, be it backed or not */
     uint64_t least = (s->bytes - need) / PAGE_BYTES * PAGE_BYTES, have = s->bytes - floor;
 
     if (need > s->bytes - heap || least < heap)
@@ -93,5 +97,8 @@ void undo_trim(struct store *s)
         return;
     /* the floor first: a crash in between leaves memory that is backed and not known to be, which does no harm */
     set(&l->log_floor, to);
-    madvise(s->base + floor, to - floor, MADV_REMOVE);
+    /* what is below the limit stays backed: readers may be there */
+    uint64_t from = readable(s) > floor ? readable(s) : floor;
+    if (from < to)
+        madvise(s->base + from, to - from, MADV_REMOVE);
 }

@@ -12,6 +12,21 @@
 
 #include "store.h"
 
+/* Pages at the end of the file that the heap leaves to the log, so that even in a full table a transaction can take
+ * back what it needs: a 32nd, 2 pages at least, 1 MiB at most. */
+static inline uint64_t undo_pages(const struct store *s)
+{
+    uint64_t pages = s->bytes / PAGE_BYTES / 32;
+    return pages < 2 ? 2 : pages < 256 ? pages : 256;
+}
+
+/* First page that the heap may not use now. */
+static inline uint64_t undo_first_page(const struct store *s)
+{
+    uint64_t floor = peek(&ledger_of(s)->log_floor) / PAGE_BYTES, top = s->bytes / PAGE_BYTES - undo_pages(s);
+    return floor < top ? floor : top;
+}
+
 /* Begin transaction committed + 1. */
 void undo_begin(struct store *s);
 

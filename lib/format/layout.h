@@ -95,15 +95,15 @@ static_assert(sizeof(struct settings) == 648, "format");
 
 /* What readers look at for every read: one cache line. */
 struct view {
-    word_t committed; /* last committed transaction. Its store is the commit. Monotone */
-    word_t horizon;   /* states before this transaction can no longer be read: raised before what they need is reused.
-                         Monotone */
-    word_t rollbacks; /* raised after a rollback, before what it set free is reused. Monotone */
-    word_t directory; /* offset of the index directory | its depth (6 bits). Logged */
-    word_t limit;     /* heap pages below this number are backed by memory. Monotone */
-    word_t objects;   /* living objects. Logged */
-    word_t cleared;   /* offset of the newest struct clearing that a reader may need, 0: none. Logged */
-    word_t reserved;
+    word_t committed;  /* last committed transaction. Its store is the commit. Monotone */
+    word_t horizon;    /* states before this transaction can no longer be read: raised before what they need is reused.
+                          Monotone */
+    word_t rollbacks;  /* raised after a rollback, before what it set free is reused. Monotone */
+    word_t directory;  /* offset of the index directory | its depth (6 bits). Logged */
+    word_t limit;      /* heap pages below this number are backed by memory. Monotone */
+    word_t cleared;    /* offset of the newest struct clearing that a reader may need, 0: none. Logged */
+    word_t objects[2]; /* living objects after transaction n, in [n & 1]: that of the open one is next to the committed
+                          one's */
 };
 static_assert(sizeof(struct view) == 64, "format");
 
@@ -122,12 +122,13 @@ struct ledger {
     word_t history_head, history_tail; /* record numbers. Logged */
     word_t head_chunk, tail_chunk;     /* offsets. Logged */
     word_t spare[SPARES];              /* blocks put by, so that deleting and clearing work in a full table. Logged */
+    word_t limbo, limbo_txn;           /* a chunk that may be used again after this transaction. Logged */
     word_t sweep;                      /* how far the CLEAR record at the head has been worked off. Logged */
     word_t next_horizon;               /* the horizon that the writer is about to raise; see history.c */
     word_t partial[SIZE_CLASSES];      /* first page of a span with free blocks, a list a class. Logged */
     word_t runs[RUN_BINS];             /* first page of a free run of 2^i to 2^(i+1)-1 pages. Logged */
 };
-static_assert(sizeof(struct ledger) == 768, "format");
+static_assert(sizeof(struct ledger) == 784, "format");
 
 struct table_page {
     struct object_head head; /* 0 */
@@ -154,7 +155,7 @@ struct table_page {
     } writer;
     /* 320 */
     struct ledger ledger;
-    /* 1088 */
+    /* 1104 */
     struct transfer transfers[2];
     struct settings settings[2];
 };

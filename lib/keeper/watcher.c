@@ -148,6 +148,8 @@ void watchers_stop(struct heir_keeper *k)
     pthread_mutex_unlock(&k->lock);
     cds_list_for_each_entry_safe (w, next, &k->watchers, all) {
         pthread_join(w->thread, NULL);
+        while (w->count > 0)
+            w->clients[--w->count]->watcher = NULL;
         free(w);
     }
     CDS_INIT_LIST_HEAD(&k->watchers);
