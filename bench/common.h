@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* What the benchmarks share: time, random numbers, samples and their quantiles, and how results are printed. */
+#ifndef BENCH_COMMON_H
+#define BENCH_COMMON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* CLOCK_MONOTONIC: one clock for all processes of the machine. */
+uint64_t now_ns(void);
+void spin_ns(uint64_t ns);
+
+/* A bijection of 64 bits that looks random: different numbers never collide. */
+static inline uint64_t mix64(uint64_t x)
+{
+    x += UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+void shuffle(uint64_t *v, size_t n, uint64_t seed);
+
+/* Samples of one thing. Starts as zero bytes. */
+struct series {
+    double *v;
+    size_t n, room;
+};
+void series_add(struct series *s, double value);
+void series_append(struct series *s, const struct series *from, size_t first);
+void series_free(struct series *s);
+double series_quantile(const struct series *s, double q); /* 0 when it is empty */
+double series_median(const struct series *s);
+/* Width of the middle half, as a part of the median. */
+double series_spread(const struct series *s);
+/* How far the median may be off (its standard error), as a part of it; 1 with fewer than three samples. */
+double series_error(const struct series *s);
+
+/* A line for people; a line for scripts. name says the unit. */
+__attribute__((format(printf, 1, 2))) void say(const char *format, ...);
+__attribute__((format(printf, 2, 3))) void put_result(double value, const char *name, ...);
+
+/* Machine, kernel, build and load: the context without which a figure means nothing. */
+void say_machine(void);
+
+/* One line on a terminal's stderr, overwritten by the next; nothing when stderr is no terminal. */
+__attribute__((format(printf, 1, 2))) void progress(const char *format, ...);
+void progress_end(void);
+
+/* Says on stderr what went wrong; returns -1. */
+__attribute__((format(printf, 1, 2))) int fail(const char *format, ...);
+
+void *must(void *memory); /* ends the program when memory is NULL */
+bool parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *value);
+/* A comma-separated list of names; NULL has all. */
+bool list_has(const char *list, const char *name);
+size_t list_size(const char *list);
+uint64_t memory_available(void); /* bytes the kernel can give without swapping */
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the parts of `handoff` share: the page through which its processes agree on sequence numbers and times, and the
+ * list of things to measure.
+ *
+ * A sample is taken by the main process and one to three others. Steps are numbered from 1; a process announces that it
+ * is done with step i by storing i in a word of the board. Times are CLOCK_MONOTONIC and may be taken in one process
+ * and subtracted in another.
+ */
+#ifndef BENCH_HANDOFF_H
+#define BENCH_HANDOFF_H
+
+#include "common.h"
+#include "world.h"
+
+#include <heir.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+struct board {
+    _Alignas(64) _Atomic uint32_t call;   /* main to the other: step i begins */
+    _Alignas(64) _Atomic uint32_t answer; /* the other to main: step i is done */
+    _Alignas(64) _Atomic uint32_t ready, armed;
+    _Alignas(64) _Atomic uint64_t began, noticed, written; /* times of the current step */
+    _Alignas(64) _Atomic uint32_t failed;                  /* some process has said why on stderr */
+    _Atomic int32_t victim;
+    _Atomic uint64_t id, epoch, undone, value;
+    _Alignas(64) pthread_mutex_t mutex;
+};
+
+struct figure {
+    char name[48]; /* key=value: NAME_p50_us and so on */
+    const char *what;
+    struct series us, medians; /* all samples; the median of each round */
+    size_t seen;               /* samples that belong to earlier rounds */
+};
+
+struct handoff;
+struct measure;
+typedef int measure_run(struct handoff *h, const struct measure *m, unsigned n);
+
+struct measure {
+    measure_run *run; /* takes n samples; 0 or -1 */
+    int kind;
+    unsigned resident_mib; /* in the process that is killed */
+    bool watched;          /* by a process that looks all the time, instead of sleeping */
+    unsigned changes;      /* of an open transaction of the killed */
+    struct figure *first, *second;
+    unsigned samples; /* a round */
+};
+
+struct handoff {
+    struct world *world;
+    struct board *board;
+    struct heir *client; /* the main process's */
+    uint64_t pause_ns;
+    uint64_t transfers, kills; /* counted for the check at the end */
+};
+
+/*
+ * Waits until *word is value. -1, said: another process failed, or 30 s. How: asleep, so that no core is taken from
+ * those that are measured; looking again and again, but letting others run; looking without a pause, as somebody with a
+ * core of his own does.
+ */
+enum how { SLEEPING, YIELDING, SPINNING };
+int await(struct board *board, _Atomic uint32_t *word, uint32_t value, enum how how);
+/* Stores it and wakes who sleeps on it. */
+void announce(_Atomic uint32_t *word, uint32_t value);
+/* A new step or batch: all words 0. Only while no other process looks. */
+void board_reset(struct board *board);
+/* Takes up memory in 4 KiB pages, as a worker with state of its own does. Ends the process when there is none. */
+void occupy(unsigned mib);
+/* For processes other than main: say what is wrong and tell the others. Does not return. */
+__attribute__((format(printf, 2, 3), noreturn)) void child_fail(struct board *board, const char *format, ...);
+/* Waits for a child that ends by itself with status 0; or by SIGKILL. -1, said, when it did otherwise. */
+int reap(pid_t pid, bool killed);
+
+enum hop { FUTEX_SLEEP, FUTEX_SPIN, SOCKET_ONE, SOCKET_TWO, DESCRIPTOR };
+measure_run run_hop; /* kind: enum hop. first: from the call until the receiver runs */
+
+enum death { MUTEX, PIDFD, WAITPID, HANGUP };
+measure_run run_death; /* kind: enum death. first: until the monitor knows; second: until the standby, told by it, has
+                          written */
+
+measure_run run_claim; /* first: claim and release */
+enum give { GIVE_SLEEP, GIVE_SPIN };
+measure_run run_give;          /* kind: enum give. first: from the call until the receiver has written */
+measure_run run_kill_keeper;   /* first: until the keeper owns */
+measure_run run_kill_claimant; /* first: until the claimant has written */
+
+#endif

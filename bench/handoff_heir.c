@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How long does libheir take to change a table's owner: claimed, given, or left behind by a killed process?
+ *
+ * Every owner adds 1 to the table's number: so the number tells how many owners there were, and each can tell that
+ * nothing before it was lost or done twice. Every change of owner must have its event, once, and raise the epoch.
+ */
+#include "handoff.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NUMBER     "n"
+#define TIMEOUT_MS 30000
+
+static const struct heir_table_options table_options = {.max_bytes = 4 << 20};
+
+/* Main process: says what failed. */
+static int check(int r, const char *call)
+{
+    return r < 0 ? fail("%s: %s", call, heir_strerror(r)) : 0;
+}
+
+static uint64_t real_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* The one event that must have come, and no other. spin: polling for it. */
+static int one_event(struct heir *client, bool spin, struct heir_event *event)
+{
+    uint64_t deadline = spin ? now_ns() + TIMEOUT_MS * UINT64_C(1000000) : 0;
+    int r;
+
+    do {
+        r = heir_wait(client, spin ? 0 : TIMEOUT_MS, event);
+    } while (r == -ETIMEDOUT && spin && now_ns() < deadline);
+    if (check(r, "heir_wait") < 0)
+        return -1;
+    return event->type == HEIR_EVENT_TRANSFER ? 0 : fail("an event of type %d instead of a transfer", event->type);
+}
+
+static int no_event(struct heir *client)
+{
+    struct heir_event event;
+    int r = heir_wait(client, 0, &event);
+
+    return r == -ETIMEDOUT ? 0
+                           : fail("an event too many (heir_wait: %d, type %d, epoch %llu)", r, r ? 0 : event.type,
+                                  r ? 0ull : (unsigned long long)event.epoch);
+}
+
+/* ---- Claim and release -------------------------------------------------------------------------------- */
+
+int run_claim(struct handoff *h, const struct measure *m, unsigned n)
+{
+    struct heir_table *table;
+    struct heir_event event;
+    struct heir_info info;
+    uint64_t began, claimed;
+    int64_t number = 0;
+
+    if (check(heir_create(h->client, "claim", &table_options, &table), "heir_create") < 0 ||
+        check(heir_release(table), "heir_release") < 0)
+        return -1;
+    for (unsigned i = 0; i < n; i++) {
+        spin_ns(h->pause_ns);
+        began = now_ns();
+        if (check(heir_claim(h->client, "claim", NULL, TIMEOUT_MS, &table), "heir_claim") < 0)
+            return -1;
+        claimed = now_ns() - began;
+        if (check(heir_add(table, NUMBER, sizeof NUMBER, 1, &number), "heir_add") < 0 ||
+            one_event(h->client, false, &event) < 0)
+            return -1;
+        began = now_ns();
+        if (check(heir_release(table), "heir_release") < 0)
+            return -1;
+        series_add(&m->first->us, (double)(claimed + now_ns() - began) / 1e3);
+        h->transfers += 2;
+    }
+    /* Epoch 1 was the creation's, 2 the first release's. */
+    if (check(heir_info(table, &info), "heir_info") < 0 || no_event(h->client) < 0)
+        return -1;
+    if (info.epoch != 2 + 2 * (uint64_t)n || info.owner != HEIR_KEEPER || number != n)
+        return fail("NOT CONSERVED: %u claims and releases: epoch %llu, number %lld", n, (unsigned long long)info.epoch,
+                    (long long)number);
+    if (check(heir_claim(h->client, "claim", NULL, TIMEOUT_MS, &table), "heir_claim") < 0 ||
+        one_event(h->client, false, &event) < 0)
+        return -1;
+    return check(heir_destroy(table), "heir_destroy");
+}
+
+/* ---- Give --------------------------------------------------------------------------------------------- */
+
+/* Takes the table, adds 1, notes the time, and checks that it is what the giver left. */
+static int take_gift(struct heir *client, bool spin, uint64_t turn, struct heir_table **table, uint64_t *written)
+{
+    struct heir_event event;
+    int64_t number;
+
+    if (one_event(client, spin, &event) < 0 ||
+        check(heir_add(event.table, NUMBER, sizeof NUMBER, 1, &number), "heir_add"))
+        return -1;
+    *written = now_ns();
+    *table = event.table;
+    if (event.reason != HEIR_GIVEN || event.epoch != turn + 1 || number != (int64_t)turn)
+        return fail("NOT CONSERVED: gift %llu came with reason %d, epoch %llu, number %lld", (unsigned long long)turn,
+                    event.reason, (unsigned long long)event.epoch, (long long)number);
+    return 0;
+}
+
+static void receiver(struct handoff *h, bool spin, uint64_t giver, unsigned n)
+{
+    struct board *board = h->board;
+    struct heir_table *table;
+    struct heir *client;
+    uint64_t written;
+    int r;
+
+    if (world_open(h->world, "receiver", &client) < 0)
+        child_fail(board, "receiver");
+    atomic_store(&board->id, heir_id(client));
+    announce(&board->ready, 1);
+    for (uint32_t step = 1; step <= n; step++) {
+        if (take_gift(client, spin, 2 * step - 1, &table, &written) < 0)
+            child_fail(board, "receiver");
+        atomic_store(&board->written, written);
+        announce(&board->answer, step);
+        spin_ns(h->pause_ns);
+        atomic_store(&board->began, now_ns());
+        if ((r = heir_give_away(table, giver, NULL, 0)) < 0)
+            child_fail(board, "heir_give_away: %s", heir_strerror(r));
+        if (await(board, &board->call, step, YIELDING) < 0)
+            _exit(1);
+    }
+    if (no_event(client) < 0 || heir_close(client) < 0)
+        child_fail(board, "receiver");
+    _exit(0);
+}
+
+int run_give(struct handoff *h, const struct measure *m, unsigned n)
+{
+    struct board *board = h->board;
+    bool spin = m->kind == GIVE_SPIN;
+    struct heir_table *table;
+    uint64_t began, written;
+    struct heir_info info;
+    pid_t pid;
+
+    n = (n + 1) / 2; /* there and back are two samples */
+    board_reset(board);
+    if (check(heir_create(h->client, "give", &table_options, &table), "heir_create") < 0)
+        return -1;
+    if ((pid = world_fork()) == 0)
+        receiver(h, spin, heir_id(h->client), n);
+    if (pid < 0 || await(board, &board->ready, 1, SLEEPING) < 0)
+        return -1;
+    for (uint32_t step = 1; step <= n; step++) {
+        spin_ns(h->pause_ns);
+        began = now_ns();
+        if (check(heir_give_away(table, atomic_load(&board->id), NULL, 0), "heir_give_away") < 0 ||
+            await(board, &board->answer, step, YIELDING) < 0 || /* a giver goes on working, as in the floors */
+            take_gift(h->client, spin, 2 * step, &table, &written) < 0)
+            return -1;
+        atomic_store(&board->call, step);
+        series_add(&m->first->us, (double)(atomic_load(&board->written) - began) / 1e3);
+        series_add(&m->first->us, (double)(written - atomic_load(&board->began)) / 1e3);
+        h->transfers += 2;
+    }
+    if (check(heir_info(table, &info), "heir_info") < 0 || no_event(h->client) < 0 || reap(pid, false) < 0)
+        return -1;
+    if (info.epoch != 1 + 2 * (uint64_t)n || info.owner != heir_id(h->client))
+        return fail("NOT CONSERVED: epoch %llu after %u gifts", (unsigned long long)info.epoch, 2 * n);
+    return check(heir_destroy(table), "heir_destroy");
+}
+
+/* ---- Kill --------------------------------------------------------------------------------------------- */
+
+/* Owns the table from the moment the one before it is dead, and waits to be killed in a transaction of its own. */
+static void worker(struct handoff *h, const struct measure *m, uint32_t step)
+{
+    struct board *board = h->board;
+    struct heir_event event = {0};
+    struct heir_table *table;
+    struct heir *client;
+    int64_t number;
+    uint64_t written;
+    int r;
+
+    occupy(m->resident_mib);
+    if (world_open(h->world, "worker", &client) < 0)
+        child_fail(board, "worker");
+    announce(&board->armed, step);
+    if ((r = heir_claim(client, "kill", &table_options, TIMEOUT_MS, &table)) < 0)
+        child_fail(board, "heir_claim: %s", heir_strerror(r));
+    if ((r = heir_add(table, NUMBER, sizeof NUMBER, 1, &number)) < 0)
+        child_fail(board, "heir_add: %s", heir_strerror(r));
+    written = now_ns();
+    atomic_store(&board->written, written);
+    announce(&board->answer, step);
+    if (number != step)
+        child_fail(board, "NOT CONSERVED: owner %u finds the number %lld", step, (long long)number);
+    if (step > 1 && one_event(client, false, &event) < 0)
+        child_fail(board, "worker");
+    if (no_event(client) < 0)
+        child_fail(board, "worker");
+    if (step > 1 && event.undone != m->changes)
+        child_fail(board, "NOT CONSERVED: %u changes were open, %llu undone", m->changes,
+                   (unsigned long long)event.undone);
+    atomic_store(&board->epoch, step > 1 ? event.epoch : 1);
+    if (m->changes && (r = heir_begin(table)) < 0)
+        child_fail(board, "heir_begin: %s", heir_strerror(r));
+    for (unsigned i = 0; i < m->changes; i++)
+        if ((r = heir_put(table, &i, sizeof i, &number, sizeof number)) < 0)
+            child_fail(board, "heir_put: %s", heir_strerror(r));
+    announce(&board->ready, step);
+    for (;;)
+        pause();
+}
+
+static pid_t start_worker(struct handoff *h, const struct measure *m, uint32_t step)
+{
+    pid_t pid = world_fork();
+
+    if (pid == 0)
+        worker(h, m, step);
+    return pid;
+}
+
+/* Until the table's owner is the keeper, as seen from outside: looking all the time, or now and then. */
+static int await_keeper(struct heir_table *table, bool watched, struct heir_info *info)
+{
+    uint64_t deadline = now_ns() + TIMEOUT_MS * UINT64_C(1000000);
+
+    do {
+        if (watched)
+            sched_yield();
+        else
+            usleep(500);
+        if (check(heir_info(table, info), "heir_info") < 0)
+            return -1;
+    } while (info->owner != HEIR_KEEPER && now_ns() < deadline);
+    return info->owner == HEIR_KEEPER ? 0 : fail("the keeper has not taken the table of a killed owner");
+}
+
+static int await_claim(struct heir_table *table)
+{
+    uint64_t deadline = now_ns() + TIMEOUT_MS * UINT64_C(1000000);
+    struct heir_info info = {0};
+
+    while (check(heir_info(table, &info), "heir_info") == 0 && !info.waiting && now_ns() < deadline)
+        usleep(50);
+    return info.waiting ? 0 : fail("the keeper has not noted a waiting claim");
+}
+
+/* The last owner is dead or about to be: take the table back, look at it once more, and remove it. */
+static int end_kills(struct handoff *h, const struct measure *m, struct heir_table *table, pid_t pid, uint32_t owners)
+{
+    struct heir_info info;
+    struct heir_event event;
+    int64_t number = 0;
+    size_t size = sizeof number;
+
+    kill(pid, SIGKILL);
+    if (reap(pid, true) < 0 || await_keeper(table, false, &info) < 0 ||
+        check(heir_claim(h->client, "kill", NULL, TIMEOUT_MS, &table), "heir_claim") < 0 ||
+        one_event(h->client, false, &event) < 0 || no_event(h->client) < 0 ||
+        check(heir_get(table, NUMBER, sizeof NUMBER, &number, &size), "heir_get") < 0 ||
+        check(heir_info(table, &info), "heir_info") < 0)
+        return -1;
+    h->kills++;
+    h->transfers += 2;
+    if (number != owners || event.undone != m->changes || event.epoch != info.epoch || info.objects != 1)
+        return fail(
+            "NOT CONSERVED: %u owners: number %lld, %llu objects, %llu undone, epoch %llu in the event and %llu",
+            owners, (long long)number, (unsigned long long)info.objects, (unsigned long long)event.undone,
+            (unsigned long long)event.epoch, (unsigned long long)info.epoch);
+    return check(heir_destroy(table), "heir_destroy");
+}
+
+/*
+ * One kill: the time until the keeper owned. Not watched, nobody but the dying process and the keeper runs, and the
+ * time is the one that the keeper noted in the table: it is believed only if it lies between the kill and the moment in
+ * which it is read.
+ */
+static int kill_owner(const struct measure *m, struct heir_table *table, pid_t pid, struct heir_info *info, double *us)
+{
+    uint64_t began = now_ns(), began_real = real_ns(), ended, ended_real;
+
+    kill(pid, SIGKILL);
+    if (await_keeper(table, m->watched, info) < 0)
+        return -1;
+    ended = now_ns();
+    ended_real = real_ns();
+    *us = (double)(ended - began) / 1e3;
+    if (m->watched)
+        return 0;
+    if (info->since_ns < began_real || info->since_ns > ended_real)
+        return fail("the keeper's time of the change of owner is not between the kill and now");
+    *us = (double)(info->since_ns - began_real) / 1e3;
+    return 0;
+}
+
+int run_kill_keeper(struct handoff *h, const struct measure *m, unsigned n)
+{
+    struct board *board = h->board;
+    struct heir_table *table = NULL;
+    struct heir_info info;
+    uint64_t epoch;
+    double us;
+    pid_t pid;
+
+    board_reset(board);
+    pid = start_worker(h, m, 1);
+    if (pid < 0 || await(board, &board->ready, 1, SLEEPING) < 0 ||
+        check(heir_attach(h->client, "kill", &table), "heir_attach") < 0)
+        return -1;
+    for (uint32_t step = 1; step <= n; step++) {
+        epoch = atomic_load(&board->epoch);
+        spin_ns(h->pause_ns);
+        if (kill_owner(m, table, pid, &info, &us) < 0)
+            return -1;
+        series_add(&m->first->us, us);
+        if (info.epoch != epoch + 1)
+            return fail("NOT CONSERVED: epoch %llu after %llu", (unsigned long long)info.epoch,
+                        (unsigned long long)epoch);
+        h->kills++;
+        h->transfers += 2;
+        if (reap(pid, true) < 0)
+            return -1;
+        pid = start_worker(h, m, step + 1);
+        if (pid < 0 || await(board, &board->ready, step + 1, SLEEPING) < 0)
+            return -1;
+        if (atomic_load(&board->epoch) != epoch + 2)
+            return fail("NOT CONSERVED: a claim of epoch %llu after %llu",
+                        (unsigned long long)atomic_load(&board->epoch), (unsigned long long)epoch + 1);
+    }
+    return end_kills(h, m, table, pid, n + 1);
+}
+
+int run_kill_claimant(struct handoff *h, const struct measure *m, unsigned n)
+{
+    struct board *board = h->board;
+    struct heir_table *table = NULL;
+    uint64_t began, epoch;
+    pid_t pid, next;
+
+    board_reset(board);
+    pid = start_worker(h, m, 1);
+    if (pid < 0 || await(board, &board->ready, 1, SLEEPING) < 0 ||
+        check(heir_attach(h->client, "kill", &table), "heir_attach") < 0)
+        return -1;
+    for (uint32_t step = 1; step <= n; step++) {
+        epoch = atomic_load(&board->epoch);
+        next = start_worker(h, m, step + 1);
+        if (next < 0 || await(board, &board->armed, step + 1, SLEEPING) < 0 || await_claim(table) < 0)
+            return -1;
+        spin_ns(h->pause_ns);
+        began = now_ns();
+        kill(pid, SIGKILL);
+        if (await(board, &board->answer, step + 1, SLEEPING) < 0)
+            return -1;
+        series_add(&m->first->us, (double)(atomic_load(&board->written) - began) / 1e3);
+        h->kills++;
+        h->transfers++;
+        if (reap(pid, true) < 0 || await(board, &board->ready, step + 1, SLEEPING) < 0)
+            return -1;
+        /* The keeper may own it for a moment in between, or hand it on in one step. */
+        if (atomic_load(&board->epoch) - epoch - 1 > 1)
+            return fail("NOT CONSERVED: a claim of epoch %llu after %llu",
+                        (unsigned long long)atomic_load(&board->epoch), (unsigned long long)epoch);
+        pid = next;
+    }
+    return end_kills(h, m, table, pid, n + 1);
+}

@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine from inside: crashes at every store, conservation of space, and the frozen format.
+ *
+ * A thread that is killed leaves a prefix of its stores. So here every store of a word of shared metadata (all of them
+ * go through set()) first looks at the table as it would be found by a successor: a copy is taken, rolled back, checked
+ * (check.h), and compared: it must be what was before the transaction, or, from the committing store on, what is after
+ * it. For some, rolling back is itself stopped before each of its stores and begun anew. (The crash suite does the same
+ * from outside, by instruction, on the library as it is shipped.)
+ */
+#include "atomics.h"
+
+static void hook(word_t *word, uint64_t value);
+static inline void set_really(word_t *word, uint64_t value)
+{
+    set(word, value);
+}
+#define set(word, value) hook(word, value)
+
+#include "../lib/engine/check.c"
+#include "../lib/engine/history.c"
+#include "../lib/engine/index.c"
+#include "../lib/engine/objects.c"
+#include "../lib/engine/read.c"
+#include "../lib/engine/space.c"
+#include "../lib/engine/undo.c"
+#include "../lib/engine/walk.c"
+
+#include "support.h"
+#include <stdio.h>
+#include <sys/mman.h>
+
+/* ---- Tables in plain memory --------------------------------------------------------------------------- */
+
+static struct store store_new(uint64_t bytes)
+{
+    struct store s = {.bytes = bytes, .seed = test_seed};
+    s.base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CU_ASSERT_PTR_NOT_EQUAL_FATAL(s.base, MAP_FAILED);
+    page_of(&s)->max_bytes = bytes;
+    return s;
+}
+
+static struct store table_new(uint64_t bytes)
+{
+    struct store s = store_new(bytes);
+    CHECK_RC(objects_format(&s), 0);
+    return s;
+}
+
+static void table_end(struct store *s)
+{
+    munmap(s->base, s->bytes);
+}
+
+static void tell_wrong(unsigned law, const char *what, uint64_t where, void *arg)
+{
+    (void)arg;
+    printf("  K%u: %s (%lu)\n", law, what, (unsigned long)where);
+}
+
+static void check_whole(const struct store *s)
+{
+    CHECK_EQ(check_store(s, tell_wrong, NULL), 0);
+}
+
+/* What is in the table, in one number that does not depend on the order. */
+static int add_up(const void *key, size_t key_len, const void *value, size_t value_len, void *arg)
+{
+    *(uint64_t *)arg += XXH3_64bits_withSeed(value, value_len, XXH3_64bits(key, key_len)) | 1;
+    return 0;
+}
+
+static uint64_t content(const struct store *s)
+{
+    uint64_t sum = 0;
+    bool copied;
+    CHECK_RC(walk_copy(s, 1, &copied, add_up, &sum), 0);
+    return sum;
+}
+
+/* ---- A crash before every store ----------------------------------------------------------------------- */
+
+static struct {
+    struct store *watched; /* NULL: off */
+    struct store image;
+    uint64_t before, after; /* contents */
+    bool committing;        /* the transaction ends: `after` is right, too */
+    unsigned nest;          /* one image in so many is also stopped while being rolled back */
+    uint64_t stores, nested, found_before, found_after, wrong;
+} crash;
+
+static void copy_image(struct store *to, const struct store *from)
+{
+    uint64_t heap = readable(from), floor = get(&ledger_of(from)->log_floor);
+    *to = (struct store){.base = to->base, .bytes = from->bytes, .heap_first = from->heap_first, .seed = from->seed};
+    memcpy(to->base, from->base, heap);
+    memcpy(to->base + floor, from->base + floor, from->bytes - floor);
+}
+
+static void judge(struct store *image)
+{
+    uint64_t found = 0;
+    bool copied, ok = undo_all(image, NULL) == 0 && check_store(image, tell_wrong, NULL) == 0 &&
+                      walk_copy(image, 1, &copied, add_up, &found) == 0;
+    if (ok && found == crash.before)
+        crash.found_before++;
+    else if (ok && crash.committing && found == crash.after)
+        crash.found_after++;
+    else
+        crash.wrong++;
+}
+
+static void stop_before_store(struct store *s, struct store *image)
+{
+    copy_image(image, s);
+    judge(image);
+}
+
+static void hook(word_t *word, uint64_t value)
+{
+    struct store *s = crash.watched;
+
+    if (s != NULL && (uint8_t *)word >= s->base && (uint8_t *)word < s->base + s->bytes) {
+        crash.watched = NULL;
+        crash.stores++;
+        stop_before_store(s, &crash.image);
+        if (crash.nest != 0 && crash.stores % crash.nest == 0) {
+            /* the same, with the successor's rolling back stopped before each of its stores */
+            struct store first = store_new(s->bytes), outer = crash.image;
+            copy_image(&first, s);
+            crash.image = store_new(s->bytes);
+            unsigned nest = crash.nest;
+            uint64_t stores = crash.stores;
+            crash.nest = 0;
+            crash.watched = &first;
+            undo_all(&first, NULL);
+            crash.watched = NULL;
+            crash.nested += crash.stores - stores;
+            crash.stores = stores;
+            crash.nest = nest;
+            table_end(&crash.image);
+            table_end(&first);
+            crash.image = outer;
+        }
+        crash.watched = s;
+    }
+    set_really(word, value);
+}
+
+/* One step of a transaction on both tables alike: on a twin first, to know what comes out. */
+struct step {
+    enum { PUT, DEL, ADD, TAKE, CLEAR, PUT_NEW } what;
+    uint64_t key;
+    unsigned key_len;
+    size_t value_len;
+};
+
+static int do_step(struct store *s, const struct step *step)
+{
+    static uint8_t value[70000];
+    size_t room = sizeof value;
+    int64_t sum;
+
+    memset(value, (int)(step->key + step->value_len), step->value_len);
+    switch (step->what) {
+    case PUT:
+    case PUT_NEW:
+        return objects_put(s, &step->key, step->key_len, value, step->value_len, step->what == PUT_NEW);
+    case DEL:
+        return objects_del(s, &step->key, step->key_len);
+    case TAKE:
+        return objects_take(s, &step->key, step->key_len, value, &room);
+    case ADD:
+        return objects_add(s, &step->key, step->key_len, 1, &sum);
+    case CLEAR:
+        return objects_clear(s);
+    }
+    return -EINVAL;
+}
+
+static void transact(struct store *s, const struct step *steps, size_t n, bool commit)
+{
+    objects_begin(s);
+    for (size_t i = 0; i < n; i++)
+        do_step(s, &steps[i]);
+    crash.committing = commit && s == crash.watched;
+    if (commit)
+        objects_commit(s);
+    else
+        objects_abort(s);
+    crash.committing = false;
+}
+
+/* The transaction on a twin, to know what it leads to; then on the table, crashing before each store. */
+static void crash_through(struct store *s, struct store *twin, const struct step *steps, size_t n, bool commit)
+{
+    copy_image(twin, s);
+    crash.before = content(s);
+    transact(twin, steps, n, commit);
+    crash.after = content(twin);
+    crash.watched = s;
+    transact(s, steps, n, commit);
+    crash.watched = NULL;
+    crash.committing = commit;
+    stop_before_store(s, &crash.image); /* after the last */
+    crash.committing = false;
+    CHECK_EQ(content(s), crash.after);
+    check_whole(s);
+}
+
+static struct step random_step(struct rnd *rnd, unsigned keys, size_t largest)
+{
+    unsigned dice = (unsigned)rnd_below(rnd, 100);
+    struct step step = {.key = rnd_below(rnd, keys), .key_len = 8};
+    step.what = dice < 45 ? PUT : dice < 65 ? DEL : dice < 75 ? PUT_NEW : dice < 85 ? TAKE : dice < 98 ? ADD : CLEAR;
+    step.value_len = step.what == ADD ? 8 : rnd_below(rnd, 8) == 0 ? rnd_below(rnd, largest) : rnd_below(rnd, 100);
+    return step;
+}
+
+static void crash_table(uint64_t bytes, unsigned keys, size_t largest, unsigned transactions, unsigned nest)
+{
+    struct store s = table_new(bytes), twin = store_new(bytes);
+    struct rnd rnd = {test_seed};
+
+    memset(&crash, 0, sizeof crash);
+    crash.image = store_new(bytes);
+    crash.nest = nest;
+    for (unsigned i = 0; i < transactions && crash.wrong == 0; i++) {
+        struct step steps[12];
+        size_t n = 1 + (rnd_below(&rnd, 3) == 0 ? rnd_below(&rnd, 12) : 0);
+        for (size_t j = 0; j < n; j++)
+            steps[j] = random_step(&rnd, keys, largest);
+        crash_through(&s, &twin, steps, n, rnd_below(&rnd, 5) != 0);
+    }
+    printf("  %u transactions, %lu stores, %lu more while rolling back: before %lu, after %lu, wrong %lu\n",
+           transactions, (unsigned long)crash.stores, (unsigned long)crash.nested, (unsigned long)crash.found_before,
+           (unsigned long)crash.found_after, (unsigned long)crash.wrong);
+    CHECK_EQ(crash.wrong, 0);
+    CU_ASSERT_TRUE(crash.found_before > 0 && crash.found_after > 0);
+    table_end(&crash.image);
+    table_end(&twin);
+    table_end(&s);
+}
+
+static void crash_small(void)
+{
+    crash_table(128 << 10, 60, 3000, 300, 37);
+}
+
+/* A table so full that most writes fail, in the middle. */
+static void crash_full(void)
+{
+    crash_table(80 << 10, 400, 9000, 300, 41);
+}
+
+static void crash_many_keys(void)
+{
+    crash_table(1 << 20, 3000, 300, 800, 101);
+}
+
+/* Index growth: crash through every store of the puts that split and double. */
+static void crash_growth(void)
+{
+    struct store s = table_new(2 << 20), twin = store_new(2 << 20);
+    memset(&crash, 0, sizeof crash);
+    crash.image = store_new(2 << 20);
+    uint64_t splits = 0;
+    for (uint64_t key = 0; key < 9000 && crash.wrong == 0; key++) {
+        struct step put = {.what = PUT, .key = key, .key_len = 8, .value_len = 4};
+        struct spot spot;
+        index_find(&s, index_hash(&s, &key, 8), &key, 8, &spot);
+        if (spot.vacant == NULL) {
+            splits++;
+            crash_through(&s, &twin, &put, 1, splits % 3 != 0);
+        }
+        transact(&s, &put, 1, true);
+    }
+    printf("  %lu splits, %lu stores, wrong %lu\n", (unsigned long)splits, (unsigned long)crash.stores,
+           (unsigned long)crash.wrong);
+    CHECK_EQ(crash.wrong, 0);
+    CU_ASSERT_TRUE(splits > 10);
+    check_whole(&s);
+    table_end(&crash.image);
+    table_end(&twin);
+    table_end(&s);
+}
+
+/* ---- Conservation ------------------------------------------------------------------------------------- */
+
+/* Long churn of all sizes in a small table, checked all the time; in the end all space is back. */
+static void churn_conserves_space(void)
+{
+    struct store s = table_new(4 << 20);
+    struct rnd rnd = {test_seed};
+    uint64_t full = 0;
+
+    for (unsigned i = 0; i < 60000; i++) {
+        struct step step = random_step(&rnd, 2000, rnd_below(&rnd, 20) == 0 ? 65536 : 2000);
+        if (step.what == CLEAR && rnd_below(&rnd, 20) != 0)
+            step.what = PUT;
+        objects_begin(&s);
+        int r = do_step(&s, &step);
+        full += r == -ENOSPC;
+        if (rnd_below(&rnd, 10) == 0)
+            objects_abort(&s);
+        else
+            objects_commit(&s);
+        if (i % 1000 == 0)
+            check_whole(&s);
+    }
+    printf("  %lu times full\n", (unsigned long)full);
+    struct step clear = {.what = CLEAR}, put = {.what = PUT, .key = 1, .key_len = 8, .value_len = 8};
+    transact(&s, &clear, 1, true);
+    for (unsigned i = 0; i < 20000; i++)
+        transact(&s, &put, 1, true);
+    check_whole(&s);
+    printf("  %lu bytes used in the end\n", (unsigned long)space_bytes_used(&s));
+    CHECK_EQ(objects_committed(&s), 1);
+    CU_ASSERT_TRUE(space_bytes_used(&s) < 256 << 10);
+    table_end(&s);
+}
+
+/* Deleting must work, and help, in a table that is full. */
+static void full_table_can_be_emptied(void)
+{
+    struct store s = table_new(256 << 10);
+    uint64_t n = 0;
+    int r = 0;
+
+    for (; r == 0; n++) {
+        struct step put = {.what = PUT, .key = n, .key_len = 8, .value_len = 50};
+        objects_begin(&s);
+        r = do_step(&s, &put);
+        objects_commit(&s);
+    }
+    CHECK_EQ(r, -ENOSPC);
+    n--;
+    printf("  %lu objects\n", (unsigned long)n);
+    CHECK_EQ(objects_committed(&s), n);
+    check_whole(&s);
+    for (uint64_t key = 0; key < n; key++) {
+        struct step del = {.what = DEL, .key = key, .key_len = 8};
+        objects_begin(&s);
+        CHECK_RC(do_step(&s, &del), 0);
+        objects_commit(&s);
+    }
+    check_whole(&s);
+    CHECK_EQ(objects_committed(&s), 0);
+    for (uint64_t key = 0; key < n * 9 / 10; key++) {
+        struct step put = {.what = PUT, .key = key * 7 + 1, .key_len = 8, .value_len = 50};
+        objects_begin(&s);
+        CHECK_RC(do_step(&s, &put), 0);
+        objects_commit(&s);
+    }
+    check_whole(&s);
+    table_end(&s);
+}
+
+/* A pinned state stays readable, whatever is written, cleared and rolled back; and is let go of afterwards. */
+static void pinned_state_stays(void)
+{
+    struct store s = table_new(4 << 20);
+    struct rnd rnd = {test_seed};
+
+    for (uint64_t key = 0; key < 500; key++) {
+        struct step put = {.what = PUT, .key = key, .key_len = 8, .value_len = key % 90};
+        transact(&s, &put, 1, true);
+    }
+    uint64_t snap = get(&view_of(&s)->committed), want = content(&s);
+    set_really(&page_of(&s)->pin_floor, snap);
+    for (unsigned i = 0; i < 6000; i++) {
+        struct step step = random_step(&rnd, 700, 100);
+        transact(&s, &step, 1, rnd_below(&rnd, 8) != 0);
+        if (i % 50 == 0) {
+            uint64_t sum = 0;
+            CHECK_RC(walk_pinned(&s, snap, add_up, &sum), 0);
+            CHECK_EQ(sum, want);
+        }
+    }
+    check_whole(&s);
+    CHECK_EQ(get(&view_of(&s)->horizon), snap);
+    set_really(&page_of(&s)->pin_floor, 0);
+    for (unsigned i = 0; i < 20000; i++) {
+        struct step put = {.what = PUT, .key = 1, .key_len = 8, .value_len = 8};
+        transact(&s, &put, 1, true);
+    }
+    uint64_t sum = 0;
+    CHECK_EQ(walk_pinned(&s, snap, add_up, &sum), -ESTALE);
+    check_whole(&s);
+    table_end(&s);
+}
+
+/* The check must find what is wrong: damage every word of the ledger and of the descriptors in turn. */
+static void check_finds_damage(void)
+{
+    struct store s = table_new(256 << 10);
+    unsigned found = 0, tried = 0;
+
+    for (uint64_t key = 0; key < 300; key++) {
+        struct step put = {.what = PUT, .key = key, .key_len = 8, .value_len = 40};
+        transact(&s, &put, 1, true);
+    }
+    word_t *words[] = {&ledger_of(&s)->pages_used,
+                       &ledger_of(&s)->history_tail,
+                       &ledger_of(&s)->tail_chunk,
+                       &ledger_of(&s)->spare[SPARE_CHUNK],
+                       &view_of(&s)->objects[get(&view_of(&s)->committed) & 1],
+                       &view_of(&s)->directory,
+                       &desc(&s, s.heap_first)->free,
+                       &desc(&s, s.heap_first)->kind};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        for (unsigned bit = 1; bit < 8; bit++) {
+            uint64_t was = peek(words[i]);
+            set_really(words[i], was ^ UINT64_C(1) << bit * 7);
+            bool ok = check_store(&s, NULL, NULL) == 0;
+            set_really(words[i], was);
+            tried++;
+            found += !ok;
+            if (ok)
+                printf("  word %zu bit %u: not found\n", i, bit * 7);
+        }
+    }
+    printf("  %u of %u found\n", found, tried);
+    CHECK_EQ(found, tried);
+    check_whole(&s);
+    table_end(&s);
+}
+
+/* ---- The format --------------------------------------------------------------------------------------- */
+
+/* Changing any of these is a new LAYOUT_VERSION. */
+static void format_is_frozen(void)
+{
+    CHECK_EQ(LAYOUT_VERSION, 1);
+    CHECK_EQ(sizeof(struct table_page), 3504);
+    CHECK_EQ(offsetof(struct table_page, transfers), 1104);
+    CHECK_EQ(offsetof(struct table_page, settings), 2208);
+    CHECK_EQ(offsetof(struct ledger, partial), 160);
+    CHECK_EQ(offsetof(struct ledger, runs), 584);
+    CHECK_EQ(offsetof(struct client_page, pins), 256);
+    CHECK_EQ(sizeof(struct space_page), 88);
+}
+
+static void size_classes(void)
+{
+    for (unsigned class = 0; class < SIZE_CLASSES; class ++) {
+        uint64_t size = class_bytes(class), last = class == 0 ? 0 : class_bytes(class - 1);
+        CHECK_EQ(fine_class(size), class);
+        CHECK_EQ(fine_class(last + 1), class);
+        CHECK_EQ(size % GRANULE, 0);
+        CU_ASSERT_TRUE(class_pages(class) <= SPAN_MAX && class_pages(class) * PAGE_BYTES >= size);
+        CU_ASSERT_TRUE(class_pages(class) * PAGE_BYTES / size <= 64);
+        CU_ASSERT_TRUE(class_pages(class) * PAGE_BYTES % size * 8 <= class_pages(class) * PAGE_BYTES);
+        if ((size & (size - 1)) == 0) /* directories rely on it: their low bits hold a depth */
+            CHECK_EQ(class_pages(class) * PAGE_BYTES % size, 0);
+    }
+    CHECK_EQ(class_bytes(SIZE_CLASSES - 1), CLASS_LARGE);
+}
+
+static const struct test tests[] = {
+    {"crash-small", crash_small},
+    {"crash-full", crash_full},
+    {"crash-many-keys", crash_many_keys},
+    {"crash-growth", crash_growth},
+    {"churn-conserves-space", churn_conserves_space},
+    {"full-table-can-be-emptied", full_table_can_be_emptied},
+    {"pinned-state-stays", pinned_state_stays},
+    {"check-finds-damage", check_finds_damage},
+    {"format-is-frozen", format_is_frozen},
+    {"size-classes", size_classes},
+    {0},
+};
+
+int main(int argc, char **argv)
+{
+    const struct test_suite suites[] = {{"engine", tests, NULL}, {0}};
+    return test_main(argc, argv, suites);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * heirctl clients: who is a client of the namespace, straight from the clients' pages in shared memory.
+ */
+#include "heirctl.h"
+#include <inttypes.h>
+#include <stdio.h>
+
+static json_t *client_json(const struct person *person)
+{
+    const struct heir_client_info *info = &person->info;
+    json_t *object = json_object();
+    json_object_set_new(object, "id", json_integer((json_int_t)info->id));
+    if (person->error < 0) {
+        json_object_set_new(object, "error", json_error(person->error, heir_strerror(person->error)));
+        return object;
+    }
+    json_object_set_new(object, "role", json_text(info->name));
+    json_object_set_new(object, "pid", json_integer(info->pid));
+    json_object_set_new(object, "tid", json_integer(info->tid));
+    json_object_set_new(object, "state", json_text(state_text(info->state)));
+    json_object_set_new(object, "uid", json_integer(info->uid));
+    json_object_set_new(object, "gid", json_integer(info->gid));
+    json_object_set_new(object, "tables", json_integer((json_int_t)info->tables));
+    json_object_set_new(object, "pins", json_integer((json_int_t)info->pins));
+    json_object_set_new(object, "age_ms", json_integer((json_int_t)age_ms(info->since_ns)));
+    return object;
+}
+
+static enum exit_status print_json(const struct ctl *ctl, const struct people *people)
+{
+    json_t *object = json_object(), *clients = json_array();
+    for (size_t i = 0; i < people->count; i++)
+        json_array_append_new(clients, client_json(&people->list[i]));
+    json_object_set_new(object, "namespace", json_text(ctl_ns(ctl)));
+    json_object_set_new(object, "clients", clients);
+    return json_print(object);
+}
+
+static void add_row(struct grid *grid, const struct heir_client_info *info)
+{
+    char age[TEXT_MAX];
+    age_text(age, info->since_ns);
+    grid_add_number(grid, info->id);
+    grid_add(grid, info->name);
+    grid_add_number(grid, (uint64_t)info->pid);
+    grid_add_number(grid, (uint64_t)info->tid);
+    grid_add(grid, state_text(info->state));
+    grid_add_number(grid, info->uid);
+    grid_add_number(grid, info->tables);
+    grid_add_number(grid, info->pins);
+    grid_add(grid, age);
+}
+
+static void print_text(const struct ctl *ctl, const struct people *people)
+{
+    static const char *const titles[] = {">ID",  "ROLE",    ">PID",  ">TID", "STATE",
+                                         ">UID", ">TABLES", ">PINS", ">AGE", NULL};
+    struct grid *grid = grid_new(titles);
+    size_t rows = 0;
+    for (size_t i = 0; i < people->count; i++) {
+        if (people->list[i].error == 0) {
+            add_row(grid, &people->list[i].info);
+            rows++;
+        }
+    }
+    if (rows > 0)
+        grid_print(grid);
+    grid_free(grid);
+    for (size_t i = 0; i < people->count; i++) {
+        if (people->list[i].error < 0)
+            printf("client %" PRIu64 ": %s\n", people->list[i].info.id, heir_strerror(people->list[i].error));
+    }
+    if (people->count == 0)
+        fprintf(stderr, "heirctl: there are no clients in the namespace '%s'\n", ctl_ns(ctl));
+}
+
+static enum exit_status run(struct ctl *ctl)
+{
+    struct people people;
+    enum exit_status status = DONE;
+    int error = people_load(ctl, &people);
+    if (error < 0)
+        status = ctl_fail_error(ctl, error, "cannot list the clients of the namespace '%s'", ctl_ns(ctl));
+    else if (ctl->json)
+        status = print_json(ctl, &people);
+    else
+        print_text(ctl, &people);
+    people_free(&people);
+    return status;
+}
+
+const struct verb verb_clients = {
+    .name = "clients",
+    .arguments = "",
+    .line = "list the clients: role, process, state, tables owned",
+    .text =
+        "A client is one thread's membership in the namespace. Reads the shared memory, so it needs no keeper and\n"
+        "disturbs nobody. Without a keeper, dead clients stay in the list until the next keeper finds them.\n"
+        "  STATE   running (or sleeping), stopped (SIGSTOP, a debugger), zombie, dead, unknown\n"
+        "  PINS    walks in progress that hold an old state of a table\n"
+        "\n"
+        "--json:\n"
+        "  {\"namespace\": text, \"clients\": [{\"id\": number, \"role\": text, \"pid\": number, \"tid\": number,\n"
+        "    \"state\": \"running\"|\"stopped\"|\"zombie\"|\"dead\"|\"unknown\", \"uid\": number, \"gid\": number,\n"
+        "    \"tables\": number, \"pins\": number, \"age_ms\": number}]}\n"
+        "  A client that cannot be read: {\"id\": number, \"error\": {\"errno\": text, \"message\": text}}\n",
+    .run = run,
+};

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the verbs of heirctl share: the settings of this run, reports of errors, keys and values as text, aligned
+ * tables, owners by their id, and the handle to write through.
+ *
+ * Everything here stands on the public headers alone. A function that reports an error has written it to stderr (and
+ * with --json as an object to stdout) when it returns the exit status; the verb returns that status and writes no more.
+ */
+#ifndef HEIRCTL_H
+#define HEIRCTL_H
+
+#include <heir.h>
+#include <heir/admin.h>
+#include <heir/inspect.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum exit_status { DONE = 0, REFUSED = 1, WRONG_USAGE = 2, NO_KEEPER = 3 };
+
+struct ctl {
+    const char *ns, *socket; /* as given; NULL: the library's default */
+    const char *restarts;    /* of run; NULL: its default */
+    bool json, help, version;
+    const struct verb *verb; /* NULL until it is known */
+    char **args;             /* the verb's arguments; a NULL behind the last */
+    int nargs;
+};
+
+struct verb {
+    const char *name, *arguments, *line; /* line: what it does, for the list */
+    const char *text;                    /* the rest of its --help */
+    int min_args, max_args;              /* max -1: a command, taken as it stands after the first word or -- */
+    enum exit_status (*run)(struct ctl *ctl);
+};
+
+extern const struct verb verb_ls, verb_info, verb_clients, verb_get, verb_put, verb_del, verb_revoke, verb_ping,
+    verb_run;
+
+/* ---- report.c: errors and JSON ------------------------------------------------------------------------ */
+
+const char *ctl_ns(const struct ctl *ctl); /* the namespace by its name, for sentences */
+struct heir_open_options ctl_options(const struct ctl *ctl);
+
+/* "heirctl: SENTENCE". error: the negative errno behind it, or 0. */
+enum exit_status ctl_fail(const struct ctl *ctl, enum exit_status status, int error, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* "heirctl: WHAT: heir_strerror(error)", with the exit status that goes with the error. */
+enum exit_status ctl_fail_error(const struct ctl *ctl, int error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* "heirctl: SENTENCE (heirctl VERB --help tells more)". */
+enum exit_status ctl_fail_usage(const struct ctl *ctl, const char *format, ...) __attribute__((format(printf, 2, 3)));
+enum exit_status ctl_fail_no_table(const struct ctl *ctl, const char *table);
+
+json_t *json_error(int error, const char *message);
+json_t *json_text(const char *text); /* NULL: null */
+/* Takes the object. Returns DONE. */
+enum exit_status json_print(json_t *object);
+/* At the end of everything: was all of stdout written? */
+enum exit_status ctl_flush(const struct ctl *ctl, enum exit_status status);
+
+/* ---- text.c: bytes, sizes, times ---------------------------------------------------------------------- */
+
+struct bytes {
+    unsigned char *data; /* never NULL after bytes_parse() */
+    size_t len;
+};
+
+void *must_alloc(size_t size); /* ends the program when there is no memory */
+void *must_resize(void *memory, size_t size);
+
+/* Text, or 0x and hexadecimal digits. Returns NULL, or what is wrong with the word. *bytes: to be freed. */
+const char *bytes_parse(const char *word, struct bytes *bytes);
+/* The reverse: always taken back by bytes_parse() to the same bytes. To be freed. */
+char *bytes_text(const void *data, size_t len);
+/* Parse the argument as a key; on error the report's exit status, else DONE. */
+enum exit_status key_parse(const struct ctl *ctl, const char *word, struct bytes *key);
+
+#define TEXT_MAX 48
+void size_text(char out[TEXT_MAX], uint64_t bytes);
+void duration_text(char out[TEXT_MAX], uint64_t ms);
+void age_text(char out[TEXT_MAX], uint64_t since_ns); /* of a moment of CLOCK_REALTIME; 0: "-" */
+uint64_t age_ms(uint64_t since_ns);
+
+bool table_name_ok(const char *name);
+bool ns_name_ok(const char *name);
+const char *type_text(enum heir_type type);
+const char *access_text(enum heir_access access);
+const char *state_text(char state);
+
+/* ---- grid.c: aligned tables --------------------------------------------------------------------------- */
+
+struct grid;
+/* titles: NULL at the end; one that begins with '>' is of a column of numbers, aligned to the right. Kept, not copied.
+ */
+struct grid *grid_new(const char *const *titles);
+void grid_add(struct grid *grid, const char *text); /* the next cell; copied */
+void grid_add_number(struct grid *grid, uint64_t number);
+void grid_print(const struct grid *grid);
+void grid_free(struct grid *grid);
+
+/* ---- owner.c: clients by their id --------------------------------------------------------------------- */
+
+struct people {
+    struct person {
+        struct heir_client_info info;
+        int error; /* then only info.id is known */
+    } * list;
+    size_t count;
+};
+
+/* Returns 0 or an error; the list is then what could be read before it. people_free() in both cases. */
+int people_load(const struct ctl *ctl, struct people *people);
+void people_free(struct people *people);
+const struct heir_client_info *people_find(const struct people *people, uint64_t id); /* NULL: unknown */
+/* "client 7 (worker, pid 123)", "the keeper". To be freed. */
+char *owner_text(const struct people *people, uint64_t id);
+json_t *owner_json(const struct people *people, uint64_t id);
+json_t *heir_json(const char *heir);
+const char *heir_text(const char *heir);
+
+/* ---- writing.c: a table to write to ------------------------------------------------------------------- */
+
+struct writing {
+    struct heir *client;
+    struct heir_table *table;
+    struct heir_info info;
+    bool claimed;
+    sigset_t signals; /* the mask before */
+};
+
+/* On error the report's exit status; then there is nothing to end. */
+enum exit_status writing_begin(const struct ctl *ctl, const char *name, struct writing *writing);
+void writing_end(struct writing *writing);
+/* Reports why a write was refused. */
+enum exit_status writing_fail(const struct ctl *ctl, const struct writing *writing, int error, const char *what);
+
+#endif

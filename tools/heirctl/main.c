@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * heirctl: look into a namespace of libheir, and give orders to its keeper.
+ *
+ * This file has the table of verbs, the command line and the help. Options are words that begin with -- and may stand
+ * before or behind the verb; words with one dash are arguments, so that a value may be -5 without ado. A lone -- ends
+ * the options.
+ */
+#include "heirctl.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct verb *const verbs[] = {
+    &verb_ls, &verb_info, &verb_clients, &verb_get, &verb_put, &verb_del, &verb_revoke, &verb_ping, &verb_run,
+};
+#define VERBS (sizeof verbs / sizeof verbs[0])
+
+/* ---- Help --------------------------------------------------------------------------------------------- */
+
+static const char global_options[] =
+    "options:\n"
+    "  --namespace N  which world of tables (default: $HEIR_NAMESPACE, else \"default\")\n"
+    "  --socket PATH  where its keeper listens (default: $HEIR_SOCKET, else as heird --help says)\n"
+    "  --json         print JSON; an error is {\"error\": {\"errno\": text|null, \"message\": text, \"exit\": "
+    "number}}\n"
+    "  --help         print this; behind a command: what that does\n"
+    "  --version      print the version\n"
+    "\n"
+    "exit status: 0 done, 1 refused or not found, 2 wrong usage, 3 no keeper answers\n";
+
+static void print_help(void)
+{
+    printf("heirctl: look into a namespace of libheir, and give orders to its keeper\n"
+           "\n"
+           "usage: heirctl [options] COMMAND [argument]...\n"
+           "\n");
+    for (size_t i = 0; i < VERBS; i++) {
+        char form[64];
+        const char *arguments = verbs[i]->max_args < 0 ? "-- COMMAND..." : verbs[i]->arguments;
+        snprintf(form, sizeof form, "%s %s", verbs[i]->name, arguments);
+        printf("  %-20s %s\n", form, verbs[i]->line);
+    }
+    printf("\nls, info, clients and get read the shared memory: they need no keeper and disturb nobody.\n\n%s",
+           global_options);
+}
+
+static void print_verb_help(const struct verb *verb)
+{
+    printf("usage: heirctl %s %s%s%s\n\n%s\n\n%s\n%s", verb->max_args < 0 ? "[options]" : verb->name,
+           verb->max_args < 0 ? verb->name : verb->arguments, verb->arguments[0] != '\0' ? " " : "",
+           verb->max_args < 0 ? verb->arguments : "[options]", verb->line, verb->text, global_options);
+}
+
+/* ---- Command line ------------------------------------------------------------------------------------- */
+
+/* An error may stand before the --json that was to decide its form. */
+static void look_for_json(struct ctl *ctl, char **words)
+{
+    for (; *words != NULL && strcmp(*words, "--") != 0; words++) {
+        if (strcmp(*words, "--json") == 0)
+            ctl->json = true;
+    }
+}
+
+/* Is the word the option `name`, as --name VALUE or --name=VALUE? Returns the words taken, 0: another one. */
+static int take_value(const char *name, char **words, const char **value)
+{
+    size_t len = strlen(name);
+    if (strncmp(words[0], name, len) != 0)
+        return 0;
+    if (words[0][len] == '=') {
+        *value = words[0] + len + 1;
+        return 1;
+    }
+    if (words[0][len] != '\0')
+        return 0;
+    /* Another option in place of the value: the value was forgotten. --name=VALUE takes it as it stands. */
+    if (words[1] == NULL || strncmp(words[1], "--", 2) == 0)
+        return 1;
+    *value = words[1];
+    return 2;
+}
+
+/* Take the option at words[0]. Returns how many words it has; 0 after a report. */
+static int take_option(struct ctl *ctl, char **words)
+{
+    const char *word = words[0];
+    bool *flag = strcmp(word, "--json") == 0                              ? &ctl->json
+                 : strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 ? &ctl->help
+                 : strcmp(word, "--version") == 0                         ? &ctl->version
+                                                                          : NULL;
+    if (flag != NULL) {
+        *flag = true;
+        return 1;
+    }
+    const struct {
+        const char *name, *what;
+        const char **value;
+        bool known;
+    } options[] = {
+        {"--namespace", "a name of 1 to 63 of A-Z a-z 0-9 _ -", &ctl->ns, true},
+        {"--socket", "the path of the keeper's socket", &ctl->socket, true},
+        {"--restarts", "N/SECONDS, such as 5/10", &ctl->restarts, ctl->verb == &verb_run},
+    };
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        const char *value = NULL;
+        int taken = options[i].known ? take_value(options[i].name, words, &value) : 0;
+        if (taken == 0)
+            continue;
+        if (value == NULL || value[0] == '\0') {
+            look_for_json(ctl, words);
+            ctl_fail_usage(ctl, "%s wants %s", options[i].name, options[i].what);
+            return 0;
+        }
+        *options[i].value = value;
+        return taken;
+    }
+    look_for_json(ctl, words);
+    ctl_fail_usage(ctl, "there is no option %.64s%s", word,
+                   ctl->verb ? " here; an argument like it has to come after a lone --" : "");
+    return 0;
+}
+
+static const struct verb *find_verb(const char *name)
+{
+    for (size_t i = 0; i < VERBS; i++) {
+        if (strcmp(verbs[i]->name, name) == 0)
+            return verbs[i];
+    }
+    return NULL;
+}
+
+/* The options before the verb, and the verb. Returns the words behind it, NULL after a report. */
+static char **parse_global(struct ctl *ctl, char **words)
+{
+    while (*words != NULL && (*words)[0] == '-') {
+        if (strcmp(*words, "--") == 0) {
+            words++;
+            break;
+        }
+        int taken = take_option(ctl, words);
+        if (taken == 0)
+            return NULL;
+        words += taken;
+    }
+    if (*words == NULL)
+        return words;
+    ctl->verb = find_verb(*words);
+    if (ctl->verb == NULL) {
+        look_for_json(ctl, words);
+        ctl_fail_usage(ctl, "there is no command '%.64s'", *words);
+        return NULL;
+    }
+    return words + 1;
+}
+
+/* The verb's options and arguments. The arguments are gathered at the beginning of the words. */
+static bool parse_verb(struct ctl *ctl, char **words)
+{
+    bool options = true;
+    ctl->args = words;
+    while (*words != NULL) {
+        if (options && strcmp(*words, "--") == 0) {
+            options = false;
+            words++;
+            continue;
+        }
+        bool is_help = ctl->nargs == 0 && strcmp(*words, "-h") == 0;
+        if (options && (strncmp(*words, "--", 2) == 0 || is_help)) {
+            int taken = take_option(ctl, words);
+            if (taken == 0)
+                return false;
+            words += taken;
+            continue;
+        }
+        if (ctl->verb->max_args < 0)
+            options = false;
+        ctl->args[ctl->nargs++] = *words++;
+    }
+    ctl->args[ctl->nargs] = NULL;
+    return true;
+}
+
+static enum exit_status check(const struct ctl *ctl)
+{
+    const struct verb *verb = ctl->verb;
+    if (ctl->nargs < verb->min_args)
+        return ctl_fail_usage(ctl, "%s wants %s", verb->name, verb->arguments);
+    if (verb->max_args >= 0 && ctl->nargs > verb->max_args)
+        return ctl_fail_usage(ctl, "'%.64s' is one argument too many: %s wants %s", ctl->args[verb->max_args],
+                              verb->name, verb->max_args == 0 ? "none" : verb->arguments);
+    if (!ns_name_ok(ctl_ns(ctl)))
+        return ctl_fail_usage(ctl, "'%.64s' cannot be a namespace%s: a name has 1 to %d of A-Z a-z 0-9 _ -",
+                              ctl_ns(ctl), ctl->ns == NULL ? " ($HEIR_NAMESPACE)" : "", HEIR_NAME_MAX);
+    const char *socket = getenv("HEIR_SOCKET");
+    if (ctl->socket == NULL && socket != NULL && socket[0] == '\0')
+        return ctl_fail_usage(ctl, "$HEIR_SOCKET is empty: unset it, or set it to the path of the keeper's socket");
+    if (verb->max_args > 0 && !table_name_ok(ctl->args[0]))
+        return ctl_fail_usage(
+            ctl, "'%.64s' cannot be a table: a name has 1 to %d of A-Z a-z 0-9 . _ - and begins with no dot",
+            ctl->args[0], HEIR_NAME_MAX);
+    return DONE;
+}
+
+static enum exit_status obey(struct ctl *ctl, char **words)
+{
+    words = parse_global(ctl, words);
+    if (words == NULL || (ctl->verb != NULL && !parse_verb(ctl, words)))
+        return WRONG_USAGE;
+    if (ctl->version) {
+        printf("heirctl %s\n", heir_version());
+        return DONE;
+    }
+    if (ctl->help) {
+        if (ctl->verb != NULL)
+            print_verb_help(ctl->verb);
+        else
+            print_help();
+        return DONE;
+    }
+    if (ctl->verb == NULL)
+        return ctl_fail_usage(ctl, "say what to do: ls, info, clients, get, put, del, revoke, ping or run");
+    enum exit_status status = check(ctl);
+    return status == DONE ? ctl->verb->run(ctl) : status;
+}
+
+int main(int argc, char **argv)
+{
+    struct ctl ctl = {0};
+    enum exit_status status = obey(&ctl, argv + (argc > 0));
+    return (int)ctl_flush(&ctl, status);
+}

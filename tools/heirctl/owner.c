@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who is behind a client's id: role, process, state. Read from shared memory, so it also answers without a keeper; what
+ * cannot be read there (permissions, a damaged page, a client gone since) is left open in the answer and never an error
+ * of the verb.
+ */
+#include "heirctl.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int collect(const struct heir_client_info *info, int error, void *arg)
+{
+    struct people *people = arg;
+    people->list = must_resize(people->list, (people->count + 1) * sizeof *people->list);
+    people->list[people->count++] = (struct person){.info = *info, .error = error};
+    return 0;
+}
+
+int people_load(const struct ctl *ctl, struct people *people)
+{
+    *people = (struct people){0};
+    return heir_inspect_clients(ctl->ns, collect, people);
+}
+
+void people_free(struct people *people)
+{
+    free(people->list);
+    *people = (struct people){0};
+}
+
+const struct heir_client_info *people_find(const struct people *people, uint64_t id)
+{
+    for (size_t i = 0; i < people->count; i++) {
+        if (people->list[i].info.id == id)
+            return people->list[i].error == 0 ? &people->list[i].info : NULL;
+    }
+    return NULL;
+}
+
+char *owner_text(const struct people *people, uint64_t id)
+{
+    char text[HEIR_NAME_MAX + 96];
+    const struct heir_client_info *info = people_find(people, id);
+    if (id == HEIR_KEEPER)
+        snprintf(text, sizeof text, "the keeper");
+    else if (info == NULL)
+        snprintf(text, sizeof text, "client %" PRIu64, id);
+    else
+        snprintf(text, sizeof text, "client %" PRIu64 " (%s, pid %d, %s)", id, info->name, (int)info->pid,
+                 state_text(info->state));
+    return strcpy(must_alloc(strlen(text) + 1), text);
+}
+
+json_t *owner_json(const struct people *people, uint64_t id)
+{
+    const struct heir_client_info *info = id == HEIR_KEEPER ? NULL : people_find(people, id);
+    json_t *object = json_object();
+    json_object_set_new(object, "id", json_integer((json_int_t)id));
+    json_object_set_new(object, "role", json_text(info ? info->name : NULL));
+    json_object_set_new(object, "pid", info ? json_integer(info->pid) : json_null());
+    json_object_set_new(object, "state", json_text(info ? state_text(info->state) : NULL));
+    return object;
+}
+
+/* ---- Heirs -------------------------------------------------------------------------------------------- */
+
+const char *heir_text(const char *heir)
+{
+    if (heir[0] == '\0')
+        return "keeper";
+    return strcmp(heir, HEIR_NOBODY) == 0 ? "nobody" : heir;
+}
+
+json_t *heir_json(const char *heir)
+{
+    return json_text(heir[0] == '\0' ? NULL : heir);
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A table to write to, for put and del.
+ *
+ * A public table is written as any client does. Another one is claimed for the moment of the write, without waiting, so
+ * it works when the keeper owns it and never takes a table from anybody. Between claim and release the signals that a
+ * person sends are held back: a table whose heir is nobody would be destroyed with us.
+ */
+#include "heirctl.h"
+#include <errno.h>
+#include <stdlib.h>
+
+static enum exit_status fail_busy(const struct ctl *ctl, const char *name)
+{
+    struct heir_table *table;
+    struct heir_info info = {0};
+    if (heir_inspect_open(ctl->ns, name, &table) == 0) {
+        if (heir_info(table, &info) < 0)
+            info.owner = HEIR_KEEPER;
+        heir_inspect_close(table);
+    }
+    if (info.owner == HEIR_KEEPER) /* cannot be read, or the owner has let it go meanwhile */
+        return ctl_fail(ctl, REFUSED, -EBUSY,
+                        "the table '%s' is owned by a living client, which alone may write it: let that one write, or "
+                        "stop it and try again",
+                        name);
+
+    struct people people;
+    people_load(ctl, &people);
+    char *owner = owner_text(&people, info.owner);
+    enum exit_status status =
+        ctl_fail(ctl, REFUSED, -EBUSY,
+                 "the table '%s' is owned by %s, which alone may write it: let that one write, or take the table from "
+                 "it with heirctl revoke %s",
+                 name, owner, name);
+    free(owner);
+    people_free(&people);
+    return status;
+}
+
+static void hold_signals(struct writing *writing)
+{
+    sigset_t held;
+    sigemptyset(&held);
+    sigaddset(&held, SIGINT);
+    sigaddset(&held, SIGTERM);
+    sigaddset(&held, SIGHUP);
+    sigaddset(&held, SIGQUIT);
+    sigprocmask(SIG_BLOCK, &held, &writing->signals);
+}
+
+/* Returns 0 with a handle that may write, or an error. */
+static int open_table(struct writing *writing, const char *name)
+{
+    int error = heir_attach(writing->client, name, &writing->table);
+    if (error == 0)
+        error = heir_info(writing->table, &writing->info);
+    if (error == 0 && writing->info.access == HEIR_PUBLIC) {
+        /* A write may have to wait for another writer's transaction: that wait can be interrupted. */
+        sigprocmask(SIG_SETMASK, &writing->signals, NULL);
+        return 0;
+    }
+    if (error < 0 && error != -EACCES) /* a private table cannot be attached, but claimed */
+        return error;
+    error = heir_claim(writing->client, name, NULL, 0, &writing->table);
+    if (error < 0)
+        return error;
+    writing->claimed = true;
+    return heir_info(writing->table, &writing->info);
+}
+
+enum exit_status writing_begin(const struct ctl *ctl, const char *name, struct writing *writing)
+{
+    struct heir_open_options options = ctl_options(ctl);
+    *writing = (struct writing){0};
+    hold_signals(writing); /* before heir_open(): threads that it may start inherit the mask */
+    int error = heir_open(&options, &writing->client);
+    if (error < 0) {
+        sigprocmask(SIG_SETMASK, &writing->signals, NULL);
+        return ctl_fail_error(ctl, error, "cannot join the namespace '%s'", ctl_ns(ctl));
+    }
+    error = open_table(writing, name);
+    if (error == 0)
+        return DONE;
+
+    writing_end(writing);
+    if (error == -ENOENT)
+        return ctl_fail_no_table(ctl, name);
+    if (error == -EBUSY)
+        return fail_busy(ctl, name);
+    return ctl_fail_error(ctl, error, "cannot write the table '%s'", name);
+}
+
+void writing_end(struct writing *writing)
+{
+    /* What release cannot do for want of a keeper, closing does: the next keeper finds the table free. */
+    if (writing->claimed)
+        heir_release(writing->table);
+    heir_close(writing->client);
+    sigprocmask(SIG_SETMASK, &writing->signals, NULL);
+    *writing = (struct writing){0};
+}
+
+enum exit_status writing_fail(const struct ctl *ctl, const struct writing *writing, int error, const char *what)
+{
+    const struct heir_info *info = &writing->info;
+    if (error == -EINVAL && info->key_size != 0)
+        return ctl_fail(ctl, REFUSED, error, "%s: every key of the table '%s' has %llu bytes%s", what, info->name,
+                        (unsigned long long)info->key_size,
+                        info->value_size != 0 ? ", and its values have a fixed size, too; heirctl info tells it" : "");
+    if (error == -EINVAL && info->value_size != 0)
+        return ctl_fail(ctl, REFUSED, error, "%s: every value of the table '%s' has %llu bytes", what, info->name,
+                        (unsigned long long)info->value_size);
+    return ctl_fail_error(ctl, error, "%s", what);
+}
