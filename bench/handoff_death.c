@@ -4,8 +4,8 @@
  * robust mutex, on a pidfd, on waitpid, on a socket's hang-up?
  *
  * A monitor starts the victim and blocks. When it is told, it sends a packet to a standby that waits in recv and writes
- * one number: the smallest hand-over that can be built so. The main process kills, and spins until the standby has
- * written.
+ * one number: the smallest hand-over that can be built so. The main process kills, and sleeps until the standby
+ * has written, or looks all the time, as a watcher would.
  */
 #include "handoff.h"
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How long does the kernel take to get a word from one process to another: the floors of every hand-over between living
- * processes? */
+/* How long does the kernel take to get a word from one living process to another: the floors of every hand-over? */
 #include "handoff.h"
 
 #include <errno.h>

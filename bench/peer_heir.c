@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What does libheir cost, called as a worker calls it? One table, protected, its owner's thread; the keeper is a
- * process of its own. */
+/* What does libheir cost, called as a worker calls it: a protected table, its owner's thread, a keeper beside it? */
 #include "peer.h"
 #include "world.h"
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What does TDB cost, on /dev/shm, with robust mutexes as locks and a hash table made for the number of objects? No
- * transactions: theirs are for disks. */
+/*
+ * What does TDB cost, on /dev/shm, with robust mutexes as locks and a hash table made for the number of objects? No
+ * transactions: theirs are for disks.
+ */
 #include "peer.h"
 #include "world.h"
 

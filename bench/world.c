@@ -238,7 +238,9 @@ int world_keeper_start(struct world *world)
         close(fds[0]);
         fail("heird did not start:");
         show_log(world);
-        world_keeper_stop(world);
+        kill(world->keeper, SIGKILL);
+        waitpid(world->keeper, NULL, 0);
+        world->keeper = 0;
         return -1;
     }
     close(fds[0]);

@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <ucontext.h>
@@ -148,10 +149,16 @@ static void be_child(const struct stepped *op, pid_t parent)
         page->phase = BROKEN;
         _exit(1);
     }
-    page->ready = 1;
-    while (!page->go)
-        sched_yield();
-    begin_stepping();
+    if (op->from_outside && ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0) {
+        page->ready = 1;
+        raise(SIGSTOP);
+        page->phase = INSIDE;
+    } else {
+        page->ready = 1;
+        while (!page->go)
+            sched_yield();
+        begin_stepping();
+    }
     int rc = op->run(&kid);
     page->phase = AFTER;
     page->rc = rc;
@@ -185,17 +192,51 @@ static pid_t start_child(const struct stepped *op, long k)
     return pid;
 }
 
+/* One instruction. False: the child has ended. */
+static bool step(pid_t pid)
+{
+    int status, signal = 0;
+    for (;;) {
+        if (ptrace(PTRACE_SINGLESTEP, pid, NULL, (void *)(intptr_t)signal) || waitpid(pid, &status, __WALL) != pid)
+            return false;
+        if (!WIFSTOPPED(status))
+            return false;
+        signal = WSTOPSIG(status);
+        if (signal == SIGTRAP)
+            return true;
+    }
+}
+
+static void step_from_outside(pid_t pid)
+{
+    int status;
+    long all = 0;
+    if (waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status))
+        return;
+    while (page->phase == BEFORE && all++ < STEPS_MAX && step(pid))
+        ;
+    while (page->phase == INSIDE && page->count < page->kill && step(pid))
+        page->count++;
+    kill(pid, SIGKILL);
+    while (waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status))
+        ;
+}
+
 /* Let it step, to its k-th instruction, where it dies, or to the end of the operation, where it is killed. */
 static void step_and_kill(const struct stepped *op, pid_t pid)
 {
     int status = 0;
     int64_t end = now_ms() + patience(6 * PATIENCE);
+    if (op->from_outside) {
+        step_from_outside(pid);
+        return;
+    }
     page->go = 1;
-    while (page->phase != AFTER && waitpid(pid, &status, WNOHANG) == 0)
+    while (page->phase != AFTER && waitpid(pid, &status, WNOHANG) == 0) {
         if (!CHECK(now_ms() < end, "%s hangs after %ld instructions", op->name, page->count))
             break;
-        else
-            sched_yield();
+        sched_yield();
+    }
     if (!WIFSIGNALED(status)) {
         kill(pid, SIGKILL);
         waitpid(pid, &status, 0);
@@ -349,7 +390,42 @@ static long spread(long n)
     }
 }
 
+/* Tracer and child on one processor: a step is then a switch and not the wake-up of another one. */
+static void share_processor(bool share)
+{
+    static cpu_set_t all;
+    cpu_set_t one;
+    if (!CPU_COUNT(&all))
+        sched_getaffinity(0, sizeof all, &all);
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    sched_setaffinity(0, sizeof one, share ? &one : &all);
+}
+
+static bool may_trace(void)
+{
+    int status = 0;
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(ptrace(PTRACE_TRACEME, 0, NULL, NULL) ? 1 : 0);
+    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+static void step_all(const struct stepped *op);
+
 void step_through(const struct stepped *op)
+{
+    if (op->from_outside && !may_trace()) {
+        printf(" (%s: ptrace is not permitted)", op->name);
+        return;
+    }
+    share_processor(op->from_outside);
+    step_all(op);
+    share_processor(false);
+}
+
+static void step_all(const struct stepped *op)
 {
     struct digest before, after = {0};
     long n = 0, used = 0;

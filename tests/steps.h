@@ -29,6 +29,7 @@ struct stepped {
     bool recovery;                       /* over a writer who has died inside a transaction */
     bool fresh;                          /* a new, empty table for each kill */
     bool same;                           /* the content does not change */
+    bool from_outside;                   /* it blocks signals: stepped by ptrace */
     double share;                        /* of the time of all */
 };
 

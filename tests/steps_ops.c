@@ -160,9 +160,9 @@ static const struct stepped ops[] = {
     {"give_away", FROM_OWNING, HEIR_PROTECTED, give, .same = true, .share = 0.05},
     {"release", FROM_OWNING, HEIR_PROTECTED, release, .same = true, .share = 0.05},
     {"set_heir", FROM_OWNING, HEIR_PROTECTED, set_heir, .same = true, .share = 0.03},
-    {"close", FROM_OWNING, HEIR_PROTECTED, close_client, .same = true, .share = 0.03},
+    {"close", FROM_OWNING, HEIR_PROTECTED, close_client, .same = true, .from_outside = true, .share = 0.03},
     {"create", FROM_OPEN, HEIR_PUBLIC, create, .same = true, .tidy = tidy_made, .share = 0.03},
-    {"open", FROM_NOTHING, HEIR_PUBLIC, open_client, .same = true, .share = 0.03},
+    {"open", FROM_NOTHING, HEIR_PUBLIC, open_client, .same = true, .from_outside = true, .share = 0.03},
 };
 
 static void step_range(size_t from, size_t end)

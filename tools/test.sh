@@ -153,7 +153,7 @@ configure() {
     say "$options" >"build-$1/test-options"
 }
 
-# The results of the programs, from their own last lines. Sets passed, failed, skipped.
+# The results of the programs, from their own last lines. Sets passed, failed, skipped. $2: when it began.
 add_up() {
     python3 - "build-$1/meson-logs/testlog.json" 2>&1 >"$work/sum" <<'PYTHON'
 import json, re, sys
@@ -177,13 +177,14 @@ PYTHON
     # python3 comes with meson.
     if read -r p f s <"$work/sum"; then
         passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-        say "$1: $p passed, $f failed, $s skipped"
+        say "$1: $p passed, $f failed, $s skipped ($(($(date +%s) - $2)) s with the build)"
     else
         note_failure "$1: there are no results in build-$1/meson-logs/testlog.json"
     fi
 }
 
 run_configuration() {
+    since=$(date +%s)
     say
     say "== $1: build in build-$1/, test"
     if ! configure "$1" >"$work/log" 2>&1 || ! ninja -C "build-$1" >>"$work/log" 2>&1; then
@@ -202,7 +203,7 @@ run_configuration() {
     # One word a program.
     # shellcheck disable=SC2086
     without_aslr meson test -C "build-$name" --no-rebuild --print-errorlogs "$@" $programs
-    add_up "$name"
+    add_up "$name" "$since"
 }
 
 # ---- Checks beside the tests ---------------------------------------------------------------------------------

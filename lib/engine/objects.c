@@ -27,7 +27,12 @@ void objects_commit(struct store *s)
 
 int objects_abort(struct store *s)
 {
-    return undo_all(s, NULL);
+    if (s->log_count != 0)
+        return undo_all(s, NULL);
+    /* nothing to undo, so nothing that readers need to hear of */
+    set(&ledger_of(s)->log_txn, 0);
+    s->txn = 0;
+    return 0;
 }
 
 /* In transactions of its own. */
