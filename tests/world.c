@@ -224,27 +224,32 @@ static void look_at_fds(bool check)
         closedir(dir);
 }
 
+/* Collect who has ended; true when nobody is left. */
+static bool has_no_children(void *arg)
+{
+    int pid;
+    (void)arg;
+    while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+        ;
+    return pid < 0;
+}
+
 static void look_at_children(void)
 {
     char path[64];
-    int pid, n = 0;
+    int pid;
     snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-    /* A child that has exited but whose parent, our child, was killed before it could collect it, is no leak. */
-    while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
-        ;
-    while (pid == 0 && n++ < 100) {
+    if (wait_until(has_no_children, NULL, 1000)) /* whoever was killed may be about to end */
+        return;
+    for (int n = 0; n < 100 && !has_no_children(NULL); n++) {
         FILE *file = fopen(path, "re");
-        if (!file)
-            break;
-        while (fscanf(file, "%d", &pid) == 1) {
+        while (file && fscanf(file, "%d", &pid) == 1) {
             CHECK(false, "leaked child process %d", pid);
             kill(pid, SIGKILL);
         }
-        fclose(file);
-        while ((pid = waitpid(-1, NULL, 0)) < 0 && errno == EINTR)
-            ;
-        while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
-            ;
+        if (file)
+            fclose(file);
+        wait_until(has_no_children, NULL, 100);
     }
 }
 
