@@ -148,7 +148,7 @@ static void hang_up(struct heir *c, int error)
     else
         close(c->socket);
     c->socket = -1;
-    cds_list_for_each_entry (p, &c->calls, list) {
+    cds_list_for_each_entry(p, &c->calls, list) {
         if (!p->done) {
             p->done = true;
             p->error = error;
@@ -180,7 +180,7 @@ static void receive(struct heir *c)
             hang_up(c, r == -EPIPE ? -EPIPE : -EPROTONOSUPPORT);
             return;
         }
-        cds_list_for_each_entry (p, &c->calls, list) {
+        cds_list_for_each_entry(p, &c->calls, list) {
             if (p->serial == reply.head.serial && !p->done)
                 found = p;
         }

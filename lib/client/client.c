@@ -44,7 +44,7 @@ static void client_free(struct heir *c)
 {
     struct queued_event *e, *next;
 
-    cds_list_for_each_entry_safe (e, next, &c->events, list)
+    cds_list_for_each_entry_safe(e, next, &c->events, list)
         free(e);
     if (c->page != NULL)
         munmap(c->page, CLIENT_PAGE_BYTES);
@@ -183,7 +183,7 @@ static void abort_own(struct heir *c)
     struct cds_lfht_node *node;
 
     urcu_bp_read_lock();
-    cds_lfht_for_each (c->tables.ht, &iter, node)
+    cds_lfht_for_each(c->tables.ht, &iter, node)
         table_abort(caa_container_of(node, struct heir_table, by_id));
     urcu_bp_read_unlock();
 }
@@ -198,17 +198,19 @@ static void free_tables(struct heir *c)
 
     CDS_INIT_LIST_HEAD(&all);
     urcu_bp_read_lock();
-    cds_lfht_for_each (c->tables.ht, &iter, node) {
+    cds_lfht_for_each(c->tables.ht, &iter, node) {
         t = caa_container_of(node, struct heir_table, by_id);
         cds_list_add(&t->closing, &all);
     }
     urcu_bp_read_unlock();
-    cds_list_for_each_entry (t, &all, closing)
+    cds_list_for_each_entry(t, &all, closing)
         hash_del(&c->tables, &t->by_id);
     hash_deinit(&c->tables);
     urcu_bp_synchronize_rcu();
-    cds_list_for_each_entry_safe (t, next, &all, closing)
+    cds_list_for_each_entry_safe(t, next, &all, closing) {
+        handle_reads_ended(t);
         table_free(t);
+    }
 }
 
 int heir_close(struct heir *c)

@@ -35,7 +35,7 @@ static int write_try(struct heir_table *t, struct store **store, bool *open)
     urcu_bp_read_lock();
     struct mapping *m = urcu_bp_dereference(t->mapping);
     if (unlikely(m == NULL || m->writer.base == NULL)) {
-        urcu_bp_read_unlock();
+        handle_read_end(t);
         return m == NULL ? -ENOTCONN : t->epoch != 0 ? -ESTALE : -EPERM;
     }
     *store = &m->writer;
@@ -47,7 +47,7 @@ static int write_try(struct heir_table *t, struct store **store, bool *open)
     if (unlikely(r == -EBUSY)) {
         /* wait outside of RCU: who holds the mutex may be waiting for a grace period */
         atomic_fetch_add(&t->users, 1);
-        urcu_bp_read_unlock();
+        handle_read_end(t);
         r = writer_lock(page, false);
         urcu_bp_read_lock();
         atomic_fetch_sub(&t->users, 1);
@@ -61,7 +61,7 @@ static int write_try(struct heir_table *t, struct store **store, bool *open)
         }
         writer_unlock(page);
     }
-    urcu_bp_read_unlock();
+    handle_read_end(t);
     return r;
 }
 
@@ -94,7 +94,7 @@ static bool try_again(struct store *s, bool open, int r, bool *tried)
 }
 
 /* Leave it with the operation's result, committing if it was a transaction of its own. */
-static int write_end(struct store *s, bool open, int r)
+static int write_end(struct heir_table *t, struct store *s, bool open, int r)
 {
     if (!open) {
         if (likely(r == 0))
@@ -103,7 +103,7 @@ static int write_end(struct store *s, bool open, int r)
             r = -EUCLEAN;
         writer_unlock(page_of(s));
     }
-    urcu_bp_read_unlock();
+    handle_read_end(t);
     return r;
 }
 
@@ -137,7 +137,7 @@ static int put(struct heir_table *t, const void *key, size_t key_len, const void
         do {
             r = objects_put(s, key, key_len, value, value_len, only_new);
         } while (try_again(s, open, r, &tried));
-    return write_end(s, open, r);
+    return write_end(t, s, open, r);
 }
 
 int heir_put(struct heir_table *t, const void *key, size_t key_len, const void *value, size_t value_len)
@@ -165,7 +165,7 @@ int heir_take(struct heir_table *t, const void *key, size_t key_len, void *value
                 r = objects_take(s, key, key_len, value, value_len);
             } while (try_again(s, open, r, &tried));
     }
-    return write_end(s, open, r);
+    return write_end(t, s, open, r);
 }
 
 int heir_del(struct heir_table *t, const void *key, size_t key_len)
@@ -184,7 +184,7 @@ int heir_add(struct heir_table *t, const void *key, size_t key_len, int64_t delt
         do {
             r = objects_add(s, key, key_len, delta, result);
         } while (try_again(s, open, r, &tried));
-    return write_end(s, open, r);
+    return write_end(t, s, open, r);
 }
 
 int heir_clear(struct heir_table *t)
@@ -197,7 +197,7 @@ int heir_clear(struct heir_table *t)
     do {
         r = objects_clear(s);
     } while (try_again(s, open, r, &tried));
-    return write_end(s, open, r);
+    return write_end(t, s, open, r);
 }
 
 /* ---- Transactions ------------------------------------------------------------------------------------- */
@@ -217,7 +217,7 @@ int heir_begin(struct heir_table *t)
         objects_begin(s);
         atomic_store_explicit(&t->txn_thread, this_thread(), memory_order_relaxed);
     }
-    urcu_bp_read_unlock(); /* an open transaction keeps the handle from being detached */
+    handle_read_end(t); /* an open transaction keeps the handle from being detached */
     return r;
 }
 
@@ -275,7 +275,7 @@ static int read_begin(struct heir_table *t, struct mapping **mapping, bool *own)
             r = -EACCES;
     }
     if (unlikely(r < 0)) {
-        urcu_bp_read_unlock();
+        handle_read_end(t);
         return r;
     }
     *mapping = m;
@@ -294,7 +294,7 @@ static int get_value(struct heir_table *t, const void *key, size_t key_len, void
         r = unlikely(own) ? read_own(&m->writer, key, key_len, value, value_len)
                           : read_get(&m->reader, key, key_len, value, value_len);
     }
-    urcu_bp_read_unlock();
+    handle_read_end(t);
     return r;
 }
 
@@ -350,7 +350,7 @@ int heir_foreach(struct heir_table *t, heir_visit *visit, void *arg)
     /* not in RCU's read side: visit may do anything, and the keeper may be a thread of ours that waits for a grace
      * period */
     atomic_fetch_add(&t->users, 1);
-    urcu_bp_read_unlock();
+    handle_read_end(t);
     r = own ? walk_own(&m->writer, visit, arg) : walk(t, &m->reader, visit, arg);
     atomic_fetch_sub(&t->users, 1);
     return r;

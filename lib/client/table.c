@@ -147,6 +147,7 @@ int table_unmap(struct heir_table *t)
     struct mapping *m = t->mapping;
     urcu_bp_set_pointer(&t->mapping, NULL);
     urcu_bp_synchronize_rcu();
+    handle_reads_ended(t);
     if (atomic_load(&t->users) != 0) { /* somebody came in before, to stay longer than a read */
         urcu_bp_set_pointer(&t->mapping, m);
         return -EBUSY;
@@ -166,7 +167,7 @@ bool table_catch_up(struct heir_table *t)
         uint64_t word = get(&page_of(&m->reader)->owner);
         ours = owner_id(word) == c->id && owner_epoch(word) != t->epoch && t->txn_thread != this_thread();
     }
-    urcu_bp_read_unlock();
+    handle_read_end(t);
     if (!ours)
         return false;
     uint64_t before = t->epoch;
@@ -335,7 +336,7 @@ static uint64_t owned_epoch(struct heir_table *t, int *error)
         *error = -EBUSY;
     else
         epoch = t->epoch;
-    urcu_bp_read_unlock();
+    handle_read_end(t);
     return epoch;
 }
 
@@ -350,7 +351,7 @@ static bool ended_by_us(struct heir_table *t, uint64_t epoch, enum heir_reason r
     if (m != NULL && owner_epoch(get(&page_of(&m->reader)->owner)) > epoch &&
         transfer_read(page_of(&m->reader), epoch + 1, &record))
         us = record.from == t->client->id && record.reason == reason;
-    urcu_bp_read_unlock();
+    handle_read_end(t);
     return us;
 }
 
@@ -503,6 +504,6 @@ int heir_info(struct heir_table *t, struct heir_info *info)
             info->objects = get(&page_of(&m->reader)->view.objects[m->writer.txn & 1]);
         r = 0;
     }
-    urcu_bp_read_unlock();
+    handle_read_end(t);
     return r;
 }

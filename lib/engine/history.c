@@ -139,6 +139,13 @@ static bool raise_horizon(struct store *s, uint64_t to, bool by_force)
     return true;
 }
 
+static bool needs_chunk(const struct store *s)
+{
+    const struct ledger *l = ledger_of(s);
+    uint64_t tail = peek(&l->history_tail);
+    return tail % CHUNK_RECORDS == 0 && tail != 0 && peek(&l->spare[SPARE_CHUNK]) == 0;
+}
+
 /* Work off a part of a cleared index; a slot's older versions have been in earlier records. 1: done. */
 static int sweep(struct store *s, uint64_t clearing)
 {
@@ -151,7 +158,10 @@ static int sweep(struct store *s, uint64_t clearing)
         return -EUCLEAN;
     for (int budget = SWEEP_SLOTS; budget > 0;) {
         uint64_t entry = cursor / INDEX_SEGMENT_SLOTS, slot = cursor % INDEX_SEGMENT_SLOTS;
-        if ((r = undo_reserve(s, 4 * SPACE_LOG)) < 0 || (r = index_word(s, c->directory, entry, &word)) < 0)
+        r = undo_reserve(s, 4 * SPACE_LOG);
+        if (r == -ENOSPC && cursor != peek(at_word))
+            break; /* as far as the log reaches; the rest in another transaction */
+        if (r < 0 || (r = index_word(s, c->directory, entry, &word)) < 0)
             return r;
         if (r == INDEX_END) {
             log_set(s, at_word, 0);
@@ -169,14 +179,16 @@ static int sweep(struct store *s, uint64_t clearing)
         if (slots == NULL)
             return -EUCLEAN;
         for (; slot < INDEX_SEGMENT_SLOTS && budget > 0; slot++, cursor++, budget--) {
+            /* a record is due after the last slot: if that needs a chunk, what is free by then may be one */
+            bool pause = slot == INDEX_SEGMENT_SLOTS - 1 && needs_chunk(s);
             uint64_t version = slot_version(peek(&slots[slot]));
-            if (version == 0)
-                continue;
-            r = undo_reserve(s, 3 * SPACE_LOG);
-            if (r == -ENOSPC && cursor != peek(at_word)) {
-                log_set(s, at_word, cursor); /* as far as the log reaches; the rest in another transaction */
+            r = version != 0 ? undo_reserve(s, 3 * SPACE_LOG) : 0;
+            if ((r == -ENOSPC || pause) && cursor != peek(at_word)) {
+                log_set(s, at_word, cursor);
                 return 0;
             }
+            if (version == 0)
+                continue;
             if (r < 0 || (r = space_free(s, version)) < 0)
                 return r;
         }

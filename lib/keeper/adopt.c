@@ -191,9 +191,9 @@ int adopt_all(struct heir_keeper *k)
         r = scan(k, 't', adopt_table);
     if (r < 0)
         return r;
-    cds_list_for_each_entry_safe (t, next_table, &k->tables, all)
+    cds_list_for_each_entry_safe(t, next_table, &k->tables, all)
         reign_adopt(k, t);
-    cds_list_for_each_entry (c, &k->clients, all) {
+    cds_list_for_each_entry(c, &k->clients, all) {
         adopt_owned(k, c);
         reign_pin_again(k, c);
     }
@@ -201,7 +201,7 @@ int adopt_all(struct heir_keeper *k)
         keeper_log(k, HEIR_LOG_NOTICE, "adopted %lu tables and %lu clients of an earlier keeper in %lu us, %lu damaged",
                    (unsigned long)k->table_count, (unsigned long)k->client_count,
                    (unsigned long)((clock_mono_ns() - began) / 1000), (unsigned long)k->damaged);
-    cds_list_for_each_entry_safe (c, next, &k->clients, all) {
+    cds_list_for_each_entry_safe(c, next, &k->clients, all) {
         if (robust_holder(&c->page->life.mutex) == 0)
             reign_end_client(k, c, clock_mono_ns());
         else if ((r = watcher_add(k, c)) < 0)

@@ -59,7 +59,7 @@ struct keeper_client *client_by_id(struct heir_keeper *k, uint64_t id)
 struct keeper_client *client_by_role(struct heir_keeper *k, const char *name)
 {
     struct keeper_client *c;
-    cds_list_for_each_entry (c, &k->clients, all) {
+    cds_list_for_each_entry(c, &k->clients, all) {
         if (strcmp(c->name, name) == 0 && client_lives(c))
             return c;
     }
@@ -141,7 +141,7 @@ struct keeper_client *client_enter(struct heir_keeper *k, struct client_page *pa
     hash_add(&k->clients_by_id, hash_number(c->id), &c->by_id);
     struct keeper_client *younger; /* adopted ones come in any order, and the list goes by age */
     struct cds_list_head *place = &k->clients;
-    cds_list_for_each_entry_reverse (younger, &k->clients, all) {
+    cds_list_for_each_entry_reverse(younger, &k->clients, all) {
         if (younger->id < c->id) {
             place = &younger->all;
             break;

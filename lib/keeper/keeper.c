@@ -219,22 +219,22 @@ static void tear_down(struct heir_keeper *k)
     if (k->bound)
         unlink(k->socket);
     close_fd(&k->listen_fd);
-    cds_list_for_each_entry_safe (n, next, &k->connections, all) {
+    cds_list_for_each_entry_safe(n, next, &k->connections, all) {
         close(n->fd);
         free(n);
     }
-    cds_list_for_each_entry (c, &k->clients, all) {
+    cds_list_for_each_entry(c, &k->clients, all) {
         c->connection = NULL;
         reign_drop_claims(c);
     }
     bool empty = k->table_count == 0 && k->client_count == 0 && k->damaged == 0;
-    cds_list_for_each_entry_safe (t, next_table, &k->tables, all) {
+    cds_list_for_each_entry_safe(t, next_table, &k->tables, all) {
         struct pin_note *pin, *next_pin;
-        cds_list_for_each_entry_safe (pin, next_pin, &t->pins, list)
+        cds_list_for_each_entry_safe(pin, next_pin, &t->pins, list)
             free(pin);
         table_forget(k, t);
     }
-    cds_list_for_each_entry_safe (c, next_client, &k->clients, all)
+    cds_list_for_each_entry_safe(c, next_client, &k->clients, all)
         client_forget(k, c);
     catalogue_free(k);
     if (k->space != NULL) {

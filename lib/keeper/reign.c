@@ -222,7 +222,7 @@ void reign_count_waiting(struct keeper_table *t)
 {
     struct claim *claim;
     uint64_t waiting = 0;
-    cds_list_for_each_entry (claim, &t->line, line)
+    cds_list_for_each_entry(claim, &t->line, line)
         waiting++;
     set(&t->page->waiting, waiting);
 }
@@ -264,7 +264,7 @@ static void destroy_locked(struct heir_keeper *k, struct keeper_table *t)
     if (from != NULL)
         owned_remove(from->page, t->owned_entry, t->id);
     keeper_log(k, HEIR_LOG_NOTICE, "table %s: destroyed", t->name);
-    cds_list_for_each_entry_safe (pin, next_pin, &t->pins, list) {
+    cds_list_for_each_entry_safe(pin, next_pin, &t->pins, list) {
         set(&pin->client->page->pins[pin->slot].table, 0);
         free(pin);
     }
@@ -473,11 +473,11 @@ static void bury_public(struct heir_keeper *k, const struct keeper_client *dead)
     struct keeper_client *c;
     struct keeper_table *t;
 
-    cds_list_for_each_entry (c, &k->clients, all) {
+    cds_list_for_each_entry(c, &k->clients, all) {
         if (c != dead && c->page->tid == dead->page->tid)
             return;
     }
-    cds_list_for_each_entry (t, &k->tables, all) {
+    cds_list_for_each_entry(t, &k->tables, all) {
         if (t->page->access == HEIR_PUBLIC && robust_holder(&t->page->writer.mutex) == (uint32_t)dead->page->tid)
             robust_bury(&t->page->writer.mutex);
     }
@@ -502,13 +502,13 @@ void reign_retry(struct heir_keeper *k)
     struct keeper_table *t, *next_table;
     struct keeper_client *c, *next;
 
-    cds_list_for_each_entry_safe (t, next_table, &k->tables, all)
+    cds_list_for_each_entry_safe(t, next_table, &k->tables, all)
         t->unsettled = false;
-    cds_list_for_each_entry_safe (c, next, &k->clients, all) {
+    cds_list_for_each_entry_safe(c, next, &k->clients, all) {
         if (c->dying)
             reign_end_client(k, c, clock_mono_ns());
     }
-    cds_list_for_each_entry (t, &k->tables, all) {
+    cds_list_for_each_entry(t, &k->tables, all) {
         if (t->owner == NULL && !cds_list_empty(&t->line))
             reign_grant(k, t);
     }
@@ -545,7 +545,7 @@ static void pin_floor_set(struct keeper_table *t)
 {
     struct pin_note *pin;
     uint64_t floor = 0;
-    cds_list_for_each_entry (pin, &t->pins, list) {
+    cds_list_for_each_entry(pin, &t->pins, list) {
         uint64_t txn = get(&pin->client->page->pins[pin->slot].txn);
         if (txn < get(&t->page->view.horizon))
             continue; /* broken: it must not hide those that hold */
@@ -584,7 +584,7 @@ int reign_unpin(struct heir_keeper *k, struct keeper_table *t, struct keeper_cli
     struct pin_note *pin;
 
     (void)k;
-    cds_list_for_each_entry (pin, &t->pins, list) {
+    cds_list_for_each_entry(pin, &t->pins, list) {
         if (pin->client == c && get(&c->page->pins[pin->slot].txn) == txn) {
             set(&c->page->pins[pin->slot].table, 0);
             cds_list_del(&pin->list);

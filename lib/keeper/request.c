@@ -290,7 +290,7 @@ static int claim(struct heir_keeper *k, struct connection *c, const struct wire_
 static int cancel(struct connection *c, const struct wire_request *q)
 {
     struct claim *claim;
-    cds_list_for_each_entry (claim, &c->client->claims, mine) {
+    cds_list_for_each_entry(claim, &c->client->claims, mine) {
         if (claim->request.head.serial == q->id) {
             struct keeper_table *t = claim->table;
             struct wire_reply reply = {.error = -ETIMEDOUT};

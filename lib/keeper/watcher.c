@@ -106,7 +106,7 @@ int watcher_add(struct heir_keeper *k, struct keeper_client *c)
 {
     struct watcher *w, *found = NULL;
 
-    cds_list_for_each_entry (w, &k->watchers, all) {
+    cds_list_for_each_entry(w, &k->watchers, all) {
         if (w->count < WATCHED) {
             found = w;
             break;
@@ -141,12 +141,12 @@ void watchers_stop(struct heir_keeper *k)
     struct watcher *w, *next;
 
     pthread_mutex_lock(&k->lock);
-    cds_list_for_each_entry (w, &k->watchers, all) {
+    cds_list_for_each_entry(w, &k->watchers, all) {
         w->stop = true;
         tell(w);
     }
     pthread_mutex_unlock(&k->lock);
-    cds_list_for_each_entry_safe (w, next, &k->watchers, all) {
+    cds_list_for_each_entry_safe(w, next, &k->watchers, all) {
         pthread_join(w->thread, NULL);
         while (w->count > 0)
             w->clients[--w->count]->watcher = NULL;
