@@ -80,12 +80,14 @@ static int write_begin(struct heir_table *t, struct store **store, bool *open)
     return r;
 }
 
-/* A write of its own that found no space: take back what can be, once, and let it try again. */
-static bool try_again(struct store *s, bool open, int r, bool *tried)
+#define MOST_TRIES 8
+
+/* A write of its own that found no space: take back what can be, and let it try again as long as that yields something.
+ */
+static bool try_again(struct store *s, bool open, int r, unsigned *tries)
 {
-    if (likely(r != -ENOSPC) || open || *tried)
+    if (likely(r != -ENOSPC) || open || (*tries)++ == MOST_TRIES)
         return false;
-    *tried = true;
     if (objects_abort(s) < 0)
         return false;
     bool again = objects_collect(s);
@@ -129,14 +131,15 @@ static int put(struct heir_table *t, const void *key, size_t key_len, const void
                bool only_new)
 {
     struct store *s;
-    bool open, tried = false;
+    unsigned tries = 0;
+    bool open;
     int r = write_begin(t, &s, &open);
     if (unlikely(r < 0))
         return r;
     if ((r = check_key(s, key, key_len)) == 0 && (r = check_value(s, value, value_len)) == 0)
         do {
             r = objects_put(s, key, key_len, value, value_len, only_new);
-        } while (try_again(s, open, r, &tried));
+        } while (try_again(s, open, r, &tries));
     return write_end(t, s, open, r);
 }
 
@@ -153,7 +156,8 @@ int heir_put_new(struct heir_table *t, const void *key, size_t key_len, const vo
 int heir_take(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len)
 {
     struct store *s;
-    bool open, tried = false;
+    unsigned tries = 0;
+    bool open;
     int r = write_begin(t, &s, &open);
     if (r < 0)
         return r;
@@ -163,7 +167,7 @@ int heir_take(struct heir_table *t, const void *key, size_t key_len, void *value
         else
             do {
                 r = objects_take(s, key, key_len, value, value_len);
-            } while (try_again(s, open, r, &tried));
+            } while (try_again(s, open, r, &tries));
     }
     return write_end(t, s, open, r);
 }
@@ -176,27 +180,29 @@ int heir_del(struct heir_table *t, const void *key, size_t key_len)
 int heir_add(struct heir_table *t, const void *key, size_t key_len, int64_t delta, int64_t *result)
 {
     struct store *s;
-    bool open, tried = false;
+    unsigned tries = 0;
+    bool open;
     int r = write_begin(t, &s, &open);
     if (unlikely(r < 0))
         return r;
     if ((r = check_key(s, key, key_len)) == 0 && (r = check_value(s, &delta, sizeof delta)) == 0)
         do {
             r = objects_add(s, key, key_len, delta, result);
-        } while (try_again(s, open, r, &tried));
+        } while (try_again(s, open, r, &tries));
     return write_end(t, s, open, r);
 }
 
 int heir_clear(struct heir_table *t)
 {
     struct store *s;
-    bool open, tried = false;
+    unsigned tries = 0;
+    bool open;
     int r = write_begin(t, &s, &open);
     if (r < 0)
         return r;
     do {
         r = objects_clear(s);
-    } while (try_again(s, open, r, &tried));
+    } while (try_again(s, open, r, &tries));
     return write_end(t, s, open, r);
 }
 
