@@ -375,7 +375,7 @@ static int run_all(struct world *world, void *arg)
         return fail("--only names nothing that is measured");
     if (world_keeper_start(world) < 0 || world_open(world, "handoff", &h.client) < 0)
         return -1;
-    for (round = 0; round < o->rounds || (!o->quick && error > MAX_ERROR && round < 3 * o->rounds); round++) {
+    for (round = 0; round < o->rounds || (!o->quick && error > MAX_ERROR && round < 2 * o->rounds); round++) {
         if (run_round(&h, plan, o, round) < 0)
             return -1;
         error = worst_error(plan, &whose);
@@ -425,7 +425,7 @@ static int usage(FILE *to, int status)
     fputs("Usage: handoff [OPTION]...\n"
           "Measure how long libheir takes to change a table's owner, with floors and rivals, in one run.\n\n"
           "  --samples N       samples of each thing in a round (200)\n"
-          "  --rounds N        at least so many rounds (5); three times as many when medians are unsure\n"
+          "  --rounds N        at least so many rounds (5); twice as many when medians are unsure\n"
           "  --resident A,B    MiB of memory that killed processes have; begins with 0 (0,64,1024)\n"
           "  --pause-us N      before each sample, so that all others sleep (300)\n"
           "  --only A,B        only these, named as in the output without the unit; ratios need both sides\n"

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_ERROR 0.03 /* of the median ratios that are printed */
+#define MAX_ERROR 0.05 /* of the median ratios that are printed */
 
 static const struct peer *const all_peers[] = {
     &peer_heir,
@@ -266,7 +266,7 @@ static int run_all(struct world *world, void *arg)
         return fail("not enough memory for all at once: use fewer --objects or --peers");
     if (!run->stores[0].out && world_keeper_start(world) < 0)
         return -1;
-    for (round = 0; round < o->rounds || (!o->quick && error > MAX_ERROR && round < 3 * o->rounds); round++) {
+    for (round = 0; round < o->rounds || (!o->quick && error > MAX_ERROR && round < 2 * o->rounds); round++) {
         if (run_round(run, world, round) < 0)
             return -1;
         error = worst_error(run, whose, sizeof whose);
@@ -291,7 +291,7 @@ static int usage(FILE *to, int status)
           "Measure object operations of libheir against the stores found when it was built, in one run.\n\n"
           "  --objects N       objects in a store (1000000)\n"
           "  --value-size N    bytes of a value (64; Boost.Interprocess: 16, 64 or 1024 only)\n"
-          "  --rounds N        at least so many rounds (5); three times as many when medians are unsure\n"
+          "  --rounds N        at least so many rounds (5); twice as many when medians are unsure\n"
           "  --peers A,B       only these stores:",
           to);
     for (unsigned i = 0; i < PEERS; i++)

@@ -19,7 +19,7 @@ struct heir_keeper;
 
 enum heir_log_level { HEIR_LOG_ERROR, HEIR_LOG_NOTICE, HEIR_LOG_DEBUG };
 
-/* One line without newline. Called by the keeper's threads, one at a time; must not call the keeper. */
+/* One line without newline. Called by the keeper's threads, one at a time; must not call the keeper, nor fork. */
 typedef void heir_log(enum heir_log_level level, const char *line, void *arg);
 
 struct heir_keeper_options {

@@ -263,7 +263,8 @@ static int connect_again(struct heir *c, uint64_t deadline)
         r = fd = link_open(c->socket_path, deadline);
         if (fd >= 0) {
             /* a keeper that has just accepted us and dies is one more reason to try again */
-            r = greet(c, fd, deadline_after(c->timeout_ms));
+            uint64_t soon = deadline_after(PROBE_MS);
+            r = greet(c, fd, deadline > soon ? deadline : soon);
             if (r == 0)
                 break;
             close(fd);
@@ -328,6 +329,8 @@ static int ask(struct heir *c, struct wire_request *q, uint64_t deadline, bool p
         cds_list_del(&p.list);
         if (r == 0)
             r = p.error;
+        else if (r == -ETIMEDOUT && q->head.type != WIRE_CLAIM)
+            r = -ECONNREFUSED;                                 /* it may be carried out yet */
         if (r == -EAGAIN && deadline_left_ms(deadline) != 0) { /* it has much to read: its socket is full */
             pthread_mutex_unlock(&c->lock);
             nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);

@@ -209,7 +209,8 @@ static void free_tables(struct heir *c)
     urcu_bp_synchronize_rcu();
     cds_list_for_each_entry_safe(t, next, &all, closing) {
         handle_reads_ended(t);
-        table_free(t);
+        if (t->txn_thread == NULL && atomic_load(&t->users) == 0) /* a thread that is still in there keeps its memory */
+            table_free(t);
     }
 }
 

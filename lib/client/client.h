@@ -37,6 +37,7 @@ struct heir_table {
     struct mapping *mapping;          /* RCU; NULL: detached, or destroyed */
     _Atomic uint64_t epoch;           /* in which this client knows that it owns the table; 0: never owned */
     _Atomic(const void *) txn_thread; /* mark of the thread with the open transaction */
+    struct mapping *txn_mapping;      /* through which it was begun; that thread's */
     _Atomic uint32_t users;           /* threads in walks, or waiting to write: the handle stays mapped */
     bool told;                        /* the event of `epoch` is out. heir.lock */
     bool lost;                        /* owned once, and known to be over. heir.lock */
@@ -139,7 +140,10 @@ const void *this_thread(void);
 void page_info(const struct store *s, struct heir_info *info);
 
 /* ---- event.c, with the lock held */
-void event_push(struct heir *c, const struct heir_event *event);
+bool event_push(struct heir *c, const struct heir_event *event); /* false: no memory */
+/* Tell that the epoch in which this client owned the table is over, if it began before epoch `newer` and the client has
+ * not ended it itself. t may be NULL. */
+void event_loss(struct heir *c, struct heir_table *t, uint64_t newer);
 void event_scan(struct heir *c); /* which lets the lock go */
 /* The table stands at this entry of the owned set: tell of it if that is news. */
 void event_note(struct heir *c, struct heir_table *t, uint64_t entry);

@@ -21,16 +21,15 @@ static void ring_myself(struct heir *c)
     }
 }
 
-void event_push(struct heir *c, const struct heir_event *event)
+bool event_push(struct heir *c, const struct heir_event *event)
 {
     struct queued_event *e = malloc(sizeof *e);
-    if (e == NULL) {
-        c->rescan = true; /* a transfer is found again; of the keeper's ups and downs the next one tells */
-        return;
-    }
+    if (e == NULL)
+        return false;
     e->event = *event;
     cds_list_add_tail(&e->list, &c->events);
     ring_myself(c);
+    return true;
 }
 
 static void describe(const struct heir_table *t, struct heir_event *e)
@@ -40,17 +39,17 @@ static void describe(const struct heir_table *t, struct heir_event *e)
     memcpy(e->name, settings.name, sizeof e->name);
 }
 
-/* Tell of a table that is this client's, if that is news. */
-static void tell_transfer(struct heir *c, struct heir_table *t)
+/* Tell of a table that is this client's, if that is news. false: no memory. */
+static bool tell_transfer(struct heir *c, struct heir_table *t)
 {
     const struct table_page *page = page_of(&t->mapping->reader);
     uint64_t word = get(&page->owner), epoch = owner_epoch(word);
     struct transfer record;
 
     if (owner_id(word) != c->id || (t->epoch == epoch && t->told))
-        return;
+        return true;
     if (!transfer_read(page, epoch, &record) || get(&page->owner) != word)
-        return; /* it has gone on meanwhile: there is another ring for that */
+        return true; /* it has gone on meanwhile: there is another ring for that */
     struct heir_event e = {.type = HEIR_EVENT_TRANSFER,
                            .reason = (enum heir_reason)record.reason,
                            .table = t,
@@ -60,19 +59,19 @@ static void tell_transfer(struct heir *c, struct heir_table *t)
                            .data_len = record.data_len};
     memcpy(e.data, record.data, record.data_len);
     describe(t, &e);
+    if (!event_push(c, &e))
+        return false;
     t->told = true;
     t->lost = false;
     t->epoch = epoch;
-    event_push(c, &e);
+    return true;
 }
 
-/* Tell of a table that was this client's and is not any more, unless it gave it away itself. */
-static void tell_loss(struct heir *c, uint64_t id)
+void event_loss(struct heir *c, struct heir_table *t, uint64_t newer)
 {
-    struct heir_table *t = table_find(c, id);
     struct transfer record;
 
-    if (t == NULL || t->mapping == NULL || t->lost || t->epoch == 0)
+    if (t == NULL || t->mapping == NULL || t->lost || t->epoch == 0 || t->epoch >= newer)
         return;
     const struct table_page *page = page_of(&t->mapping->reader);
     uint64_t word = get(&page->owner);
@@ -127,9 +126,13 @@ void event_note(struct heir *c, struct heir_table *t, uint64_t i)
     if (i >= get(&c->page->owned_room) || !make_room(c, i + 1))
         return;
     uint64_t epoch = get(&c->page->owned[i].epoch);
-    if (get(&c->page->owned[i].table) != t->id)
+    if (get(&c->page->owned[i].table) != t->id || owner_epoch(get(&page_of(&t->mapping->reader)->owner)) < epoch)
         return;
-    tell_transfer(c, t);
+    uint64_t before = get(&c->seen[i].table);
+    if (before != 0 && before != t->id)
+        event_loss(c, table_find(c, before), UINT64_MAX);
+    if (!tell_transfer(c, t))
+        return;
     set(&c->seen[i].epoch, epoch);
     set(&c->seen[i].table, t->id);
 }
@@ -149,16 +152,20 @@ void event_scan(struct heir *c)
             continue;
         uint64_t before = peek(&seen->table);
         if (before != 0 && before != id)
-            tell_loss(c, before);
+            event_loss(c, table_find(c, before), UINT64_MAX);
         if (id != 0) {
             struct heir_table *t = fetch(c, id);
             seen = &c->seen[i]; /* the lock was let go: another thread may have made room */
             if (t == NULL && c->rescan)
                 continue;
             if (t != NULL && t->mapping != NULL) {
-                if (t->epoch != 0 && t->epoch < epoch)
-                    tell_loss(c, id); /* lost and won again since we looked */
-                tell_transfer(c, t);
+                if (owner_epoch(get(&page_of(&t->mapping->reader)->owner)) < epoch)
+                    continue;            /* announced, and not yet done: there will be another ring */
+                event_loss(c, t, epoch); /* lost and won again since we looked */
+                if (!tell_transfer(c, t)) {
+                    c->rescan = true; /* no memory */
+                    continue;
+                }
             }
         }
         set(&seen->epoch, epoch);

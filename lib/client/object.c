@@ -221,6 +221,7 @@ int heir_begin(struct heir_table *t)
         objects_abort(s);
         objects_make_room(s);
         objects_begin(s);
+        t->txn_mapping = caa_container_of(s, struct mapping, writer);
         atomic_store_explicit(&t->txn_thread, this_thread(), memory_order_relaxed);
     }
     handle_read_end(t); /* an open transaction keeps the handle from being detached */
@@ -240,7 +241,7 @@ static int end(struct heir_table *t, bool commit)
         return -EINVAL;
     if (thread != this_thread())
         return -EPERM;
-    struct store *s = &t->mapping->writer;
+    struct store *s = &t->txn_mapping->writer;
     if (commit)
         objects_commit(s);
     else
@@ -322,6 +323,14 @@ int heir_has(struct heir_table *t, const void *key, size_t key_len)
 #define SMALL_TRIES 3
 #define COPY_TRIES  100
 
+static void unpin_myself(struct heir *c, uint64_t table, uint64_t txn)
+{
+    for (unsigned i = 0; i < PINS_A_CLIENT; i++) {
+        if (get(&c->page->pins[i].table) == table && get(&c->page->pins[i].txn) == txn)
+            set(&c->page->pins[i].table, 0);
+    }
+}
+
 /* Of the last committed state. */
 static int walk(struct heir_table *t, const struct store *s, heir_visit *visit, void *arg)
 {
@@ -339,7 +348,8 @@ static int walk(struct heir_table *t, const struct store *s, heir_visit *visit, 
         return r == -EACCES || r == -ENOMEM ? r : walk_copy(s, COPY_TRIES, &copied, visit, arg);
     r = walk_pinned(s, reply.value, visit, arg);
     q = (struct wire_request){.head.type = WIRE_UNPIN, .table = t->id, .id = reply.value};
-    call_once(t->client, &q, deadline_after(t->client->timeout_ms), &reply, NULL); /* the next keeper asks our page */
+    if (call_once(t->client, &q, deadline_after(t->client->timeout_ms), &reply, NULL) < 0)
+        unpin_myself(t->client, t->id, q.id); /* the next keeper asks our page */
     return r;
 }
 

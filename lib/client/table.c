@@ -134,6 +134,7 @@ int table_open(struct heir *c, const struct wire_reply *reply, int fd, struct he
         return r;
     uint64_t word = get(&page_of(&t->mapping->reader)->owner);
     if (owner_id(word) == c->id && owner_epoch(word) != t->epoch) {
+        event_loss(c, t, owner_epoch(word));
         t->told = owner_epoch(word) == 1; /* creating makes no event */
         t->lost = false;
         t->epoch = owner_epoch(word);
@@ -148,7 +149,8 @@ int table_unmap(struct heir_table *t)
     urcu_bp_set_pointer(&t->mapping, NULL);
     urcu_bp_synchronize_rcu();
     handle_reads_ended(t);
-    if (atomic_load(&t->users) != 0) { /* somebody came in before, to stay longer than a read */
+    if (atomic_load(&t->users) != 0 ||
+        t->txn_thread != NULL) { /* somebody came in before, to stay longer than a read */
         urcu_bp_set_pointer(&t->mapping, m);
         return -EBUSY;
     }
@@ -185,8 +187,8 @@ void table_free(struct heir_table *t)
 
 void table_abort(struct heir_table *t)
 {
-    struct mapping *m = t->mapping;
-    if (t->txn_thread != this_thread() || m == NULL)
+    struct mapping *m = t->txn_mapping;
+    if (t->txn_thread != this_thread())
         return;
     objects_abort(&m->writer);
     t->txn_thread = NULL;
@@ -368,6 +370,7 @@ static int ask_as_owner(struct heir_table *t, struct wire_request *q, enum heir_
     if (epoch == 0)
         return r;
     q->table = t->id;
+    q->epoch = epoch; /* sent again after the keeper died, it must not end a later reign */
     for (;;) {
         r = call(t->client, q, deadline, &reply, NULL);
         if (r != -EBUSY || deadline_left_ms(deadline) == 0)

@@ -53,6 +53,11 @@ static int scan(struct heir_keeper *k, char kind, visit_object *visit)
             continue;
         snprintf(object, sizeof object, "/%s", entry->d_name);
         int fd = shm_open_object(object, true);
+        if (fd == -EMFILE || fd == -ENFILE ||
+            fd == -ENOMEM) { /* whose owner is alive cannot be told by half of the clients */
+            closedir(folder);
+            return fd;
+        }
         if (fd < 0 || fstat(fd, &st) < 0) {
             keeper_log(k, HEIR_LOG_ERROR, "%s: cannot be opened (%s), set aside", object,
                        strerror(fd < 0 ? -fd : errno));
@@ -86,6 +91,8 @@ static void set_aside(struct heir_keeper *k, char kind, const char *name, int er
 static int adopt_client(struct heir_keeper *k, const char *name, int fd, uint64_t bytes)
 {
     struct client_page *page = bytes == CLIENT_PAGE_BYTES ? shm_map(fd, bytes, true) : NULL;
+    if (page == NULL && bytes == CLIENT_PAGE_BYTES)
+        return -ENOMEM;
     int r = page != NULL ? shm_populate(page, PAGE_BYTES) : -EUCLEAN; /* a cut and stretched file has holes */
 
     if (r == 0)
@@ -155,7 +162,7 @@ static int adopt_table(struct heir_keeper *k, const char *name, int fd, uint64_t
         strcpy(settings.name, name);
         settings_write(page, &settings);
     }
-    set(&page->pin_floor, 0);
+
     set(&page->waiting, 0);
     if (get(&k->space->next_table) <= page->head.id)
         set(&k->space->next_table, page->head.id + 1);
@@ -197,6 +204,7 @@ int adopt_all(struct heir_keeper *k)
         adopt_owned(k, c);
         reign_pin_again(k, c);
     }
+    reign_pins_known(k);
     if (k->table_count + k->client_count + k->damaged != 0)
         keeper_log(k, HEIR_LOG_NOTICE, "adopted %lu tables and %lu clients of an earlier keeper in %lu us, %lu damaged",
                    (unsigned long)k->table_count, (unsigned long)k->client_count,
@@ -207,6 +215,7 @@ int adopt_all(struct heir_keeper *k)
         else if ((r = watcher_add(k, c)) < 0)
             return r;
     }
+    k->adopted = true;
     return 0;
 }
 

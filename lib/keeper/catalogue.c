@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -160,8 +161,10 @@ void client_forget(struct heir_keeper *k, struct keeper_client *c)
     k->client_count--;
     if (c->bell >= 0)
         close(c->bell);
-    if (c->pidfd >= 0)
+    if (c->pidfd >= 0) {
+        epoll_ctl(k->epoll_fd, EPOLL_CTL_DEL, c->pidfd, NULL); /* a forked child of ours may hold a copy */
         close(c->pidfd);
+    }
     if (c->connection != NULL)
         c->connection->client = NULL;
     munmap(c->page, CLIENT_PAGE_BYTES);

@@ -50,7 +50,8 @@ void connection_close(struct heir_keeper *k, struct connection *c)
 {
     struct keeper_client *client = c->client;
 
-    close(c->fd); /* leaves epoll by itself */
+    epoll_ctl(k->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL); /* a forked child of ours may hold a copy */
+    close(c->fd);
     cds_list_del(&c->all);
     free(c);
     if (client == NULL)

@@ -92,7 +92,8 @@ static void dispatch(struct heir_keeper *k, uint64_t data)
     case SOURCE_PIDFD:
         client = client_by_id(k, data >> 3);
         if (client != NULL && client->pidfd >= 0) {
-            close(client->pidfd); /* it would go on telling */
+            epoll_ctl(k->epoll_fd, EPOLL_CTL_DEL, client->pidfd, NULL); /* it would go on telling */
+            close(client->pidfd);
             client->pidfd = -1;
             reign_proven_dead(k, client);
         }
@@ -227,7 +228,7 @@ static void tear_down(struct heir_keeper *k)
         c->connection = NULL;
         reign_drop_claims(c);
     }
-    bool empty = k->table_count == 0 && k->client_count == 0 && k->damaged == 0;
+    bool empty = k->adopted && k->table_count == 0 && k->client_count == 0 && k->damaged == 0;
     cds_list_for_each_entry_safe(t, next_table, &k->tables, all) {
         struct pin_note *pin, *next_pin;
         cds_list_for_each_entry_safe(pin, next_pin, &t->pins, list)
@@ -250,6 +251,63 @@ static void tear_down(struct heir_keeper *k)
     close_fd(&k->timer_fd);
     pthread_mutex_destroy(&k->lock);
     free(k);
+}
+
+/* ---- Forking ------------------------------------------------------------------------------------------ */
+
+/* A child of a program with a keeper in it must not hold what the keeper holds: its lock on the namespace and its
+ * sockets would outlive it, and no other could take over. */
+static pthread_mutex_t running_lock = PTHREAD_MUTEX_INITIALIZER;
+static CDS_LIST_HEAD(running);
+static bool forks_watched;
+
+static void before_fork(void)
+{
+    struct heir_keeper *k;
+    pthread_mutex_lock(&running_lock);
+    cds_list_for_each_entry(k, &running, running)
+        pthread_mutex_lock(&k->lock);
+}
+
+static void after_fork_parent(void)
+{
+    struct heir_keeper *k;
+    cds_list_for_each_entry(k, &running, running)
+        pthread_mutex_unlock(&k->lock);
+    pthread_mutex_unlock(&running_lock);
+}
+
+static void after_fork_child(void)
+{
+    struct heir_keeper *k;
+    struct connection *c;
+    cds_list_for_each_entry(k, &running, running) {
+        close_fd(&k->space_fd); /* closing is not unlocking: the parent holds it still */
+        close_fd(&k->listen_fd);
+        close_fd(&k->epoll_fd);
+        cds_list_for_each_entry(c, &k->connections, all)
+            close_fd(&c->fd);
+    }
+    CDS_INIT_LIST_HEAD(&running);
+    pthread_mutex_unlock(&running_lock);
+}
+
+static int note_running(struct heir_keeper *k)
+{
+    pthread_mutex_lock(&running_lock);
+    bool ok = forks_watched || pthread_atfork(before_fork, after_fork_parent, after_fork_child) == 0;
+    forks_watched = ok;
+    if (ok)
+        cds_list_add(&k->running, &running);
+    pthread_mutex_unlock(&running_lock);
+    return ok ? 0 : -ENOMEM;
+}
+
+static void note_stopped(struct heir_keeper *k)
+{
+    pthread_mutex_lock(&running_lock);
+    cds_list_del(&k->running);
+    pthread_mutex_unlock(&running_lock);
 }
 
 static bool kernel_has_waitv(void)
@@ -322,6 +380,11 @@ int heir_keeper_start(const struct heir_keeper_options *options, struct heir_kee
         tear_down(k);
         return r;
     }
+    if ((r = note_running(k)) < 0) {
+        k->running.next = NULL;
+        heir_keeper_stop(k);
+        return r;
+    }
     *keeper = k;
     return 0;
 }
@@ -332,6 +395,8 @@ void heir_keeper_stop(struct heir_keeper *k)
 
     if (k == NULL)
         return;
+    if (k->running.next != NULL)
+        note_stopped(k);
     while (write(k->stop_fd, &one, sizeof one) < 0 && errno == EINTR) {
     }
     pthread_join(k->loop, NULL);

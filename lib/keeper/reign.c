@@ -15,6 +15,7 @@
 #include "shm.h"
 #include "state.h"
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,8 +34,12 @@ bool client_lives(const struct keeper_client *c)
 void reign_ring(struct keeper_client *c)
 {
     uint64_t one = 1;
-    if (c->bell >= 0 && write(c->bell, &one, sizeof one) < 0) {
-        /* full: it will wake up all the same */
+    struct pollfd bell = {.fd = c->bell, .events = POLLOUT};
+    /* full: it will wake up all the same; and the client may have made it a blocking one */
+    if (c->bell < 0 || poll(&bell, 1, 0) != 1 || (bell.revents & POLLOUT) == 0)
+        return;
+    if (write(c->bell, &one, sizeof one) < 0) {
+        /* the same, in this very moment */
     }
 }
 
@@ -67,6 +72,32 @@ static int repair(struct heir_keeper *k, struct keeper_table *t)
     return r;
 }
 
+/* Is this the thread of another client that lives? */
+static bool thread_of_other(struct heir_keeper *k, const struct keeper_client *dead, uint32_t tid)
+{
+    struct keeper_client *c;
+    cds_list_for_each_entry(c, &k->clients, all) {
+        if (c != dead && (uint32_t)c->page->tid == tid)
+            return true;
+    }
+    return false;
+}
+
+/* Who owns it, in the keeper's own memory. */
+static void set_owner(struct keeper_table *t, struct keeper_client *owner)
+{
+    if (t->owner != NULL)
+        t->owner->owns--;
+    t->owner = owner;
+    if (owner != NULL)
+        owner->owns++;
+}
+
+static uint64_t epoch_of(const struct keeper_table *t)
+{
+    return owner_epoch(get(&t->page->owner));
+}
+
 /* 0: held, and the table is at its last commit. -EBUSY; -EUCLEAN: it cannot be repaired. */
 static int settle_begin(struct heir_keeper *k, struct keeper_table *t)
 {
@@ -77,7 +108,9 @@ static int settle_begin(struct heir_keeper *k, struct keeper_table *t)
     if (r == -EBUSY && t->owner != NULL && t->owner->proven) {
         /* Its process is gone, and the kernel has not told: the robust list was damaged or cut off. In a protected
          * table nobody else can hold the mutex; in a public one it is its own if the thread is. */
-        if (t->page->access != HEIR_PUBLIC || robust_holder(&t->page->writer.mutex) == (uint32_t)t->owner->page->tid) {
+        uint32_t holder = robust_holder(&t->page->writer.mutex);
+        if (holder == (uint32_t)t->owner->page->tid ||
+            (t->page->access != HEIR_PUBLIC && !thread_of_other(k, t->owner, holder))) {
             robust_bury(&t->page->writer.mutex);
             r = writer_lock(t->page, true);
         }
@@ -103,7 +136,7 @@ static int transfer(struct heir_keeper *k, struct keeper_table *t, struct keeper
                     const void *data, size_t data_len)
 {
     struct keeper_client *from = t->owner;
-    uint64_t epoch = owner_epoch(get(&t->page->owner)), old_entry = t->owned_entry;
+    uint64_t epoch = epoch_of(t), old_entry = t->owned_entry;
 
     if (epoch == EPOCH_MAX)
         return -EOVERFLOW;
@@ -114,7 +147,7 @@ static int transfer(struct heir_keeper *k, struct keeper_table *t, struct keeper
         t->owned_entry = (uint64_t)entry;
     }
     owner_switch(t->page, to != NULL ? to->id : HEIR_KEEPER, reason, data, data_len);
-    t->owner = to;
+    set_owner(t, to);
     k->transfers++;
     if (to != NULL)
         reign_ring(to);
@@ -146,11 +179,6 @@ static void log_transfer(struct heir_keeper *k, const struct keeper_table *t, ui
     }
     keeper_log(k, HEIR_LOG_NOTICE, "table %s: epoch %lu, %s -> %s, %s, %lu changes undone", t->name,
                (unsigned long)epoch, who[0], who[1], reason_text(record.reason), (unsigned long)record.undone);
-}
-
-static uint64_t epoch_of(const struct keeper_table *t)
-{
-    return owner_epoch(get(&t->page->owner));
 }
 
 /* Note a transfer for the log: told at once, or by keeper_tell_notes(). */
@@ -185,6 +213,23 @@ static void claim_free(struct claim *claim)
     free(claim);
 }
 
+/* The owner waits in line for what it owns by now: that is granted. */
+static void answer_owner(struct heir_keeper *k, struct keeper_table *t)
+{
+    struct claim *claim, *next;
+
+    if (t->owner == NULL)
+        return;
+    cds_list_for_each_entry_safe(claim, next, &t->owner->claims, mine) {
+        if (claim->table != t)
+            continue;
+        if (t->owner->connection != NULL)
+            request_reply_table(k, t->owner->connection, &claim->request, t, true);
+        claim_free(claim);
+    }
+    reign_count_waiting(t);
+}
+
 void reign_grant(struct heir_keeper *k, struct keeper_table *t)
 {
     int r = 0;
@@ -214,6 +259,8 @@ void reign_grant(struct heir_keeper *k, struct keeper_table *t)
             connection_reply(to->connection, &claim->request, &reply, -1);
         }
         claim_free(claim);
+        if (r == 0)
+            answer_owner(k, t);
     }
     reign_count_waiting(t);
 }
@@ -240,6 +287,7 @@ int reign_pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_clie
     if (r < 0)
         return r;
     keeper_note(k, t, to != NULL ? to->id : HEIR_KEEPER);
+    answer_owner(k, t);
     if (reason == HEIR_REVOKED && from != NULL)
         reign_ring(from);
     if (to == NULL)
@@ -263,6 +311,7 @@ static void destroy_locked(struct heir_keeper *k, struct keeper_table *t)
     shm_remove(name);
     if (from != NULL)
         owned_remove(from->page, t->owned_entry, t->id);
+    set_owner(t, NULL);
     keeper_log(k, HEIR_LOG_NOTICE, "table %s: destroyed", t->name);
     cds_list_for_each_entry_safe(pin, next_pin, &t->pins, list) {
         set(&pin->client->page->pins[pin->slot].table, 0);
@@ -337,7 +386,7 @@ int reign_create(struct heir_keeper *k, struct keeper_client *c, const struct wi
         set(&page->head.magic, TABLE_MAGIC);
         *table = table_enter(k, q->name, page);
         if (*table != NULL) {
-            (*table)->owner = c;
+            set_owner(*table, c);
             (*table)->owned_entry = (uint64_t)entry;
             keeper_log(k, HEIR_LOG_NOTICE, "table %s: created by client %lu (%s)", q->name, (unsigned long)c->id,
                        c->name);
@@ -363,8 +412,8 @@ static int inherit(struct heir_keeper *k, struct keeper_table *t, struct keeper_
     struct keeper_client *heir = NULL;
     int r = settle_begin(k, t);
 
-    if (r == -EUCLEAN) { /* nobody can write it any more; let it be seen that the keeper has it */
-        t->owner = NULL;
+    if (r == -EUCLEAN) { /* nobody can write it any more */
+        set_owner(t, NULL);
         k->damaged++;
         return 0;
     }
@@ -386,8 +435,10 @@ static int inherit(struct heir_keeper *k, struct keeper_table *t, struct keeper_
         r = transfer(k, t, NULL, closing ? HEIR_RELEASED : HEIR_INHERITED, settings.data,
                      closing ? 0 : settings.data_len);
     writer_unlock(t->page);
-    if (r == 0)
+    if (r == 0) {
         keeper_note(k, t, t->owner != NULL ? t->owner->id : HEIR_KEEPER);
+        answer_owner(k, t);
+    }
     return r;
 }
 
@@ -422,6 +473,25 @@ static void forget(struct heir_keeper *k, struct keeper_client *c)
     client_forget(k, c);
 }
 
+static bool end_unnamed(struct heir_keeper *k, struct keeper_client *c)
+{
+    struct keeper_table *t, *next;
+    bool all = true;
+
+    cds_list_for_each_entry_safe(t, next, &k->tables, all) {
+        uint64_t id = t->id;
+        if (t->owner != c)
+            continue;
+        if (inherit(k, t, c) < 0) {
+            put_off(k, t);
+            all = false;
+        } else if ((t = table_by_id(k, id)) != NULL && t->owner == NULL) {
+            reign_grant(k, t);
+        }
+    }
+    return all;
+}
+
 void reign_end_client(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns)
 {
     uint64_t tables = 0;
@@ -445,7 +515,7 @@ void reign_end_client(struct heir_keeper *k, struct keeper_client *c, uint64_t s
             continue;
         }
         t->owned_entry = i;
-        if (inherit(k, t, c) == -EBUSY) {
+        if (inherit(k, t, c) < 0) { /* busy, or we are short of something: later */
             busy = true;
             put_off(k, t);
             continue;
@@ -455,6 +525,8 @@ void reign_end_client(struct heir_keeper *k, struct keeper_client *c, uint64_t s
         if (t != NULL && t->owner == NULL)
             reign_grant(k, t);
     }
+    if (!busy && c->owns != 0) /* its page is its own to damage: the set does not name all that it owned */
+        busy = !end_unnamed(k, c);
     k->noting = false;
     uint64_t us = (clock_mono_ns() - since_ns) / 1000;
     if (c->ready && (tables > 0 || (first && !busy)))
@@ -470,13 +542,10 @@ void reign_end_client(struct heir_keeper *k, struct keeper_client *c, uint64_t s
  * are of the client's pid namespace: one that another living client has, too, proves nothing. */
 static void bury_public(struct heir_keeper *k, const struct keeper_client *dead)
 {
-    struct keeper_client *c;
     struct keeper_table *t;
 
-    cds_list_for_each_entry(c, &k->clients, all) {
-        if (c != dead && c->page->tid == dead->page->tid)
-            return;
-    }
+    if (thread_of_other(k, dead, (uint32_t)dead->page->tid))
+        return;
     cds_list_for_each_entry(t, &k->tables, all) {
         if (t->page->access == HEIR_PUBLIC && robust_holder(&t->page->writer.mutex) == (uint32_t)dead->page->tid)
             robust_bury(&t->page->writer.mutex);
@@ -518,7 +587,7 @@ void reign_adopt(struct heir_keeper *k, struct keeper_table *t)
 {
     uint64_t word = get(&t->page->owner), id = owner_id(word);
 
-    t->owner = id != HEIR_KEEPER ? client_by_id(k, id) : NULL;
+    set_owner(t, id != HEIR_KEEPER ? client_by_id(k, id) : NULL);
     if (id == HEIR_KEEPER || t->owner != NULL)
         return;
     /* the owner's page is gone: it ended, and the keeper died after it had settled the rest */
@@ -607,6 +676,12 @@ void reign_pin_again(struct heir_keeper *k, struct keeper_client *c)
         }
         *pin = (struct pin_note){.client = c, .slot = slot};
         cds_list_add_tail(&pin->list, &t->pins);
-        pin_floor_set(t);
     }
+}
+
+void reign_pins_known(struct heir_keeper *k)
+{
+    struct keeper_table *t;
+    cds_list_for_each_entry(t, &k->tables, all)
+        pin_floor_set(t);
 }

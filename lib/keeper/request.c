@@ -132,12 +132,25 @@ static int client_create(struct heir_keeper *k, const struct connection *c, cons
     return 0;
 }
 
+/* The bell must be something that cannot make us wait, or raise SIGPIPE. */
+static bool is_eventfd(int fd)
+{
+    static const char eventfd[] = "anon_inode:[eventfd]";
+    char path[40], link[sizeof eventfd + 1];
+
+    if (fd < 0)
+        return false;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(path, link, sizeof link);
+    return n == (ssize_t)sizeof eventfd - 1 && memcmp(link, eventfd, sizeof eventfd - 1) == 0;
+}
+
 static int hello(struct heir_keeper *k, struct connection *c, const struct wire_request *q, int *fd)
 {
     struct keeper_client *client = NULL;
     int page_fd = -1, r;
 
-    if (c->client != NULL || *fd < 0)
+    if (c->client != NULL || !is_eventfd(*fd))
         return -EPROTO;
     if (q->id != 0) {
         client = client_by_id(k, q->id);
@@ -148,6 +161,7 @@ static int hello(struct heir_keeper *k, struct connection *c, const struct wire_
             client->connection->client = NULL; /* the old connection is a dead one */
         if (client->bell >= 0)
             close(client->bell);
+        reign_drop_claims(client); /* it sends them again */
     } else {
         if (!name_valid(q->name))
             return -EINVAL;
@@ -329,6 +343,8 @@ static int own(struct heir_keeper *k, const struct connection *c, const struct w
     *t = table_by_id(k, q->table);
     if (*t == NULL)
         return -ENOENT;
+    if (q->epoch != 0 && q->epoch != owner_epoch(get(&(*t)->page->owner)))
+        return -EPERM;
     return (*t)->owner == c->client ? 0 : -EPERM;
 }
 

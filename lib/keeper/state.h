@@ -34,6 +34,7 @@ struct keeper_client {
     bool ready;                    /* its life mutex has been locked */
     bool dying;                    /* being reclaimed: waits for a writer mutex */
     bool proven;                   /* its process is proven to have ended */
+    uint64_t owns;                 /* tables whose `owner` it is */
     struct watcher *watcher;
     struct cds_list_head claims;
     struct cds_list_head all; /* keeper.clients, oldest first */
@@ -91,7 +92,7 @@ struct heir_keeper {
     struct space_page *space;
     int space_fd, listen_fd, epoll_fd, stop_fd, timer_fd;
     pthread_t loop;
-    bool stopping, bound;
+    bool stopping, bound, adopted;
     uint64_t started_ns, deaths, transfers, damaged;
     uint64_t retry_ms; /* until the next look at what is unsettled; 0: nothing is */
     uint64_t table_count, client_count;
@@ -101,6 +102,7 @@ struct heir_keeper {
     struct note note[NOTES];
     struct hash tables_by_name, tables_by_id, clients_by_id;
     struct cds_list_head tables, clients, connections, watchers;
+    struct cds_list_head running; /* keepers of this process */
 };
 
 void keeper_log(struct heir_keeper *k, enum heir_log_level level, const char *format, ...)
@@ -148,8 +150,9 @@ int reign_create(struct heir_keeper *k, struct keeper_client *c, const struct wi
 void reign_adopt(struct heir_keeper *k, struct keeper_table *t);
 /* Whatever was put off. */
 void reign_retry(struct heir_keeper *k);
-/* Note the pins that a client's page tells of, at start. */
+/* Note the pins that a client's page tells of, at start; and when all are noted. */
 void reign_pin_again(struct heir_keeper *k, struct keeper_client *c);
+void reign_pins_known(struct heir_keeper *k);
 int reign_pin(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *c, uint64_t *txn);
 int reign_unpin(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *c, uint64_t txn);
 /* The client waits for nothing any more. */

@@ -86,7 +86,10 @@ void settings_write(struct table_page *page, const struct settings *settings)
 
 int64_t owned_add(struct client_page *page, uint64_t table, uint64_t epoch)
 {
-    uint64_t count = get(&page->owned_count), entry = 0;
+    uint64_t count = get(&page->owned_count), room = get(&page->owned_room), entry = 0;
+
+    if (room > CLIENT_OWNED_MAX || count > room) /* the page is the client's to damage */
+        return -EUCLEAN;
 
     /* a worker with many tables mostly adds at the end; one with few is cheap to search */
     if (count >= 64)

@@ -58,6 +58,7 @@ struct wire_request {
     uint32_t flags;
     uint32_t data_len;
     uint64_t table, id;
+    uint64_t epoch; /* of an owner's requests: in which he owns the table; 0: whichever */
     uint8_t secret[16];
     int32_t tid, reserved0;
     uint32_t type, access, mode, reserved1;
