@@ -357,6 +357,52 @@ static void full_table_can_be_emptied(void)
     table_end(&s);
 }
 
+/* Full tables of fine and of coarse classes, cleared, filled with other sizes, cleared, by transactions that are also
+ * aborted: blocks of one size end up in the place of others, and the log comes down to where the heap was. */
+static void full_tables_turn_over(void)
+{
+    static const uint64_t sizes[] = {64 << 10, 1 << 20, 2 << 20, 3 << 20};
+    struct rnd rnd = {test_seed};
+    uint64_t key = 0, full = 0;
+
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct store s = table_new(sizes[i]);
+        for (unsigned round = 0; round < 24; round++) {
+            size_t most = rnd_below(&rnd, 3) == 0 ? 4000 : 1 + rnd_below(&rnd, 300);
+            for (unsigned failed = 0; failed < 40;) {
+                unsigned many = rnd_below(&rnd, 30) == 0 ? 300 : 1;
+                objects_begin(&s);
+                while (many-- > 0) {
+                    struct step put = {.what = PUT, .key = key++, .key_len = 8, .value_len = rnd_below(&rnd, most)};
+                    struct step del = {.what = DEL, .key = key - 1 - rnd_below(&rnd, 200), .key_len = 8};
+                    failed += do_step(&s, &put) == -ENOSPC;
+                    if (rnd_below(&rnd, 3) == 0)
+                        do_step(&s, &del);
+                }
+                if (rnd_below(&rnd, 10) == 0)
+                    objects_abort(&s);
+                else
+                    objects_commit(&s);
+                full += failed;
+            }
+            check_whole(&s);
+            struct step clear = {.what = CLEAR}, put = {.what = PUT, .key = key++, .key_len = 8, .value_len = 8};
+            for (unsigned again = 0; again < 1 + round % 3; again++) {
+                transact(&s, &clear, 1, round % 5 != 4);
+                check_whole(&s);
+                objects_begin(&s);
+                do_step(&s, &put);
+                objects_commit(&s);
+                check_whole(&s);
+                objects_collect(&s);
+            }
+        }
+        check_whole(&s);
+        table_end(&s);
+    }
+    CU_ASSERT_TRUE(full > 0);
+}
+
 /* A pinned state stays readable, whatever is written, cleared and rolled back; and is let go of afterwards. */
 static void pinned_state_stays(void)
 {
@@ -465,6 +511,7 @@ static const struct test tests[] = {
     {"crash-growth", crash_growth},
     {"churn-conserves-space", churn_conserves_space},
     {"full-table-can-be-emptied", full_table_can_be_emptied},
+    {"full-tables-turn-over", full_tables_turn_over},
     {"pinned-state-stays", pinned_state_stays},
     {"check-finds-damage", check_finds_damage},
     {"format-is-frozen", format_is_frozen},

@@ -7,6 +7,7 @@
 
 #include <heir/admin.h>
 #include <heir/inspect.h>
+#include <heir/keeper.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -440,6 +441,76 @@ static void hands_change_while_keepers_die(void)
     munmap(shared, sizeof *shared);
 }
 
+/* Giving, releasing, destroying without a keeper: done, or refused with -ECONNREFUSED; then the owner is known and it
+ * works later. */
+static int open_hasty(struct agent_self *self, void *arg)
+{
+    (void)arg;
+    int rc = heir_open(&(struct heir_open_options){.name = "hasty", .timeout_ms = 50}, &self->client);
+    self->answer.number = heir_id(self->client);
+    return rc;
+}
+
+static void orders_without_a_keeper(void)
+{
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *a = agent_new(NULL), *b = agent_new("b");
+    CHECK_RC(agent_call(a, open_hasty, NULL, 0), 0);
+    uint64_t id = a->answer.number;
+    DO(a, 0, "create t");
+    DO(a, 0, "create u");
+    DO(a, 0, "create v");
+    DO(a, 0, "create w heir=b");
+    DO(a, 0, "put t k v");
+    keeper_kill();
+    int give = agent_do(a, "give t %llu", (unsigned long long)b->id);
+    CHECK(give == 0 || give == -ECONNREFUSED, "give: %s", error_text(give));
+    CHECK_EQ(look("t").owner, give ? id : b->id);
+    int release = agent_do(a, "release u");
+    CHECK(release == 0 || release == -ECONNREFUSED, "release: %s", error_text(release));
+    CHECK_EQ(look("u").owner, release ? id : HEIR_KEEPER);
+    int destroy = agent_do(a, "destroy v");
+    CHECK(destroy == 0 || destroy == -ECONNREFUSED, "destroy: %s", error_text(destroy));
+    int set = agent_do(a, "heir w \"\"");
+    CHECK(set == 0 || set == -ECONNREFUSED, "set_heir: %s", error_text(set));
+    CHECK_STR(look("w").heir, set ? "b" : "");
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    if (give) {
+        DO(a, 0, "put t k w");
+        DO(a, 0, "give t %llu", (unsigned long long)b->id);
+    }
+    CHECK(comes_to("t", b->id));
+    if (release)
+        DO(a, 0, "release u");
+    CHECK(comes_to("u", HEIR_KEEPER));
+    if (destroy)
+        DO(a, 0, "destroy v");
+    CHECK(agent_do(b, "attach v") == -ENOENT);
+}
+
+/* What heird has made goes on under a keeper inside a program, and back. */
+static void another_kind_of_keeper(void)
+{
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *a = agent_new("a"), *b = agent_new("b");
+    DO(a, 0, "create t");
+    DO(a, 0, "add t n 1");
+    for (int i = 0; i < 4; i++) {
+        struct heir_keeper *keeper = NULL;
+        CHECK_EQ(keeper_stop(), 0);
+        REQUIRE_RC(heir_keeper_start(NULL, &keeper), 0);
+        DO(a, 0, "give t %llu", (unsigned long long)b->id);
+        DO(b, 0, "claim t %d", PATIENCE / 2); /* it is its already */
+        DO(b, 0, "add t n 1");
+        heir_keeper_stop(keeper);
+        REQUIRE_EQ(keeper_start(NULL), 0);
+        DO(b, 0, "give t %llu", (unsigned long long)a->id);
+        DO(a, 0, "claim t %d", PATIENCE / 2);
+        DO(a, 0, "add t n 1");
+        CHECK_EQ(a->answer.number, 2 * i + 3);
+    }
+}
+
 /* A keeper that is stopped for a while is only slow. */
 static void a_stopped_keeper(void)
 {
@@ -468,5 +539,7 @@ const struct test keeper_restart[] = {{"workers go on", workers_go_on},
                                       {"purge under a worker", purge_under_a_worker},
                                       {"killed while reclaiming", killed_while_reclaiming},
                                       {"hands change while keepers die", hands_change_while_keepers_die},
+                                      {"orders without a keeper", orders_without_a_keeper},
+                                      {"another kind of keeper", another_kind_of_keeper},
                                       {"a stopped keeper", a_stopped_keeper},
                                       {NULL, NULL}};

@@ -216,8 +216,8 @@ static void o4_the_event_says_all(void)
     char big[HEIR_DATA_MAX + 1];
     look_on();
     struct agent *a = agent_new("a"), *b = agent_new("b"), *c = agent_new("c");
-    memset(big, 'x', HEIR_DATA_MAX - 300);
-    big[HEIR_DATA_MAX - 300] = 0;
+    memset(big, 'x', HEIR_DATA_MAX);
+    big[HEIR_DATA_MAX] = 0;
     DO(a, 0, "create t heir=c data=will");
     DO(a, 0, "put t k v");
     DO(a, 0, "give t %llu gift", (unsigned long long)b->id);

@@ -46,6 +46,7 @@ static void o11_every_death_of_a_process(void)
         NO_EVENT(next);
         if (!strcmp(how[i], "exec")) {
             CHECK(waitpid(a->pid, NULL, WNOHANG) == 0); /* the process lives */
+            CHECK_EQ(count_fds(a->pid), 3);             /* and has inherited nothing */
             agent_kill(a);
         } else {
             CHECK_RC(agent_reap(a, PATIENCE), 0);

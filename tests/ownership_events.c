@@ -6,6 +6,7 @@
 #include "ownership.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -289,7 +290,101 @@ static void o4_both_killed_while_giving(void)
     }
 }
 
-const struct test ownership_events[] = {{"O15 descriptor", o15_descriptor},
+/* A claim that times out in the moment in which it is granted: the table is not lost, its event comes later. */
+static void o5_granted_too_late(void)
+{
+    struct rnd rnd = {test_seed};
+    int late = 0, granted = 0;
+    look_on();
+    struct agent *a = agent_new("a"), *b = agent_new("b");
+    for (int round = 0; round < 150; round++) {
+        DO(a, 0, "claim t %d", PATIENCE / 2);
+        int rc = agent_do(a, "wait 0");
+        agent_send(b, "claim t 1");
+        volatile uint64_t spin = rnd_below(&rnd, 1500000);
+        while (spin)
+            spin--;
+        DO(a, 0, "release t");
+        rc = agent_answer(b, PATIENCE);
+        CHECK(rc == 0 || rc == -ETIMEDOUT, "round %d: %s", round, error_text(rc));
+        if (rc == 0) {
+            granted++;
+            CHECK_EQ(look("t").owner, b->id);
+        }
+        uint64_t owner = look("t").owner;
+        if (owner == b->id) {
+            late += rc != 0;
+            EVENT(b, HEIR_EVENT_TRANSFER, HEIR_CLAIMED, "t", NULL);
+            DO(b, 0, "put t k v");
+            DO(b, 0, "release t");
+        } else {
+            CHECK_EQ(owner, HEIR_KEEPER);
+        }
+        NO_EVENT(b);
+    }
+    printf(" (%d granted, %d too late)", granted, late);
+}
+
+/* ---- Threads of one client ---------------------------------------------------------------------------- */
+
+struct waiter {
+    struct heir *client;
+    struct heir_event event;
+    int rc;
+};
+
+static void *wait_in_a_thread(void *arg)
+{
+    struct waiter *waiter = arg;
+    waiter->rc = heir_wait(waiter->client, patience(PATIENCE), &waiter->event);
+    return NULL;
+}
+
+static int use_threads(struct agent_self *self, void *arg)
+{
+    struct waiter waiter = {.client = self->client};
+    struct heir_table *mine = NULL, *theirs = NULL;
+    pthread_t thread;
+    uint64_t id;
+    (void)arg;
+    if (pthread_create(&thread, NULL, wait_in_a_thread, &waiter))
+        return -EAGAIN;
+    int rc = 0;
+    for (int i = 0; i < 50 && !rc; i++) { /* while one thread waits, the other works */
+        rc = heir_create(self->client, "mine", NULL, &mine);
+        if (!rc && (rc = heir_put(mine, "k", 1, "v", 1)) == 0)
+            rc = heir_find(self->client, "b", &id);
+        if (!rc && (rc = heir_attach(self->client, "t", &theirs)) == 0)
+            rc = heir_has(theirs, "k", 1);
+        if (!rc)
+            rc = heir_destroy(mine);
+    }
+    if (!rc) /* now the event can come */
+        rc = heir_claim(self->client, "go", &(struct heir_table_options){0}, 0, &mine);
+    pthread_join(thread, NULL);
+    self->answer.event = waiter.event;
+    return rc ? rc : waiter.rc;
+}
+
+static void o15_one_thread_waits_another_works(void)
+{
+    look_on();
+    struct agent *a = agent_new("a"), *b = agent_new("b");
+    DO(a, 0, "create t");
+    DO(a, 0, "put t k v");
+    agent_call_send(b, use_threads, NULL, 0);
+    for (int64_t end = now_ms() + patience(PATIENCE); agent_do(a, "attach go") == -ENOENT && now_ms() < end;)
+        ;
+    DO(a, 0, "give t %llu", (unsigned long long)b->id);
+    CHECK_RC(agent_answer(b, PATIENCE), 0);
+    CHECK_EQ(b->answer.event.type, HEIR_EVENT_TRANSFER);
+    CHECK_STR(b->answer.event.name, "t");
+    NO_EVENT(b);
+}
+
+const struct test ownership_events[] = {{"O5 granted too late", o5_granted_too_late},
+                                        {"O15 one thread waits, another works", o15_one_thread_waits_another_works},
+                                        {"O15 descriptor", o15_descriptor},
                                         {"O15 descriptor: all kinds", o15_descriptor_tells_all_kinds},
                                         {"O15 wait is woken", o15_wait_is_woken},
                                         {"O15 many events at once", o15_many_events_at_once},

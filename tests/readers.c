@@ -336,6 +336,65 @@ static void from_outside(void)
     end_watching(watcher);
 }
 
+/* ---- Strays ------------------------------------------------------------------------------------------- */
+
+static int scribble(const void *key, size_t key_len, const void *value, size_t value_len, void *arg)
+{
+    (void)arg;
+    memset((void *)(uintptr_t)value, '!', value_len);
+    memset((void *)(uintptr_t)key, '!', key_len);
+    return 0;
+}
+
+static int scribble_all(struct agent_self *self, void *arg)
+{
+    (void)arg;
+    signal(SIGSEGV, SIG_DFL);
+    return heir_foreach(agent_table(self, "t"), scribble, NULL);
+}
+
+static int check_scribbled(const void *key, size_t key_len, const void *value, size_t value_len, void *arg)
+{
+    ++*(int *)arg;
+    return memchr(key, '!', key_len) || memchr(value, '!', value_len) ? -EBADMSG : 0;
+}
+
+/* A worker that writes through what a walk showed it faults, or hits a copy: the table is never harmed. */
+static void scribbled_on(void)
+{
+    for (int big = 0; big < 2; big++) {
+        int count = 0, objects = big ? 5000 : 3;
+        struct heir_table *table = NULL;
+        if (!keeper_pid())
+            REQUIRE_EQ(keeper_start(NULL), 0);
+        struct agent *owner = agent_new("owner");
+        struct heir *me = test_open("me");
+        REQUIRE_RC(heir_create(me, "t", NULL, &table), 0);
+        for (int i = 0; i < objects; i++) {
+            char value[200];
+            memset(value, 'a', sizeof value);
+            REQUIRE_RC(heir_put(table, &i, sizeof i, value, big ? sizeof value : 10), 0);
+            count += i % 256 == '!' || i / 256 == '!'; /* keys that have the byte anyway */
+        }
+        for (int i = 0; i < objects; i++)
+            if (i % 256 == '!' || i / 256 == '!')
+                REQUIRE_RC(heir_del(table, &i, sizeof i), 0);
+        objects -= count;
+        CHECK_RC(heir_release(table), 0);
+        DO(owner, 0, "claim t 0");
+        int rc = agent_call(owner, scribble_all, NULL, 0);
+        CHECK(rc == 0 || rc == AGENT_DEAD, "%s", error_text(rc));
+        agent_kill(owner);
+        count = 0;
+        REQUIRE_RC(heir_claim(me, "t", NULL, patience(PATIENCE), &table), 0);
+        CHECK_RC(heir_foreach(table, check_scribbled, &count), 0);
+        CHECK_EQ(count, objects);
+        CHECK_RC(heir_put(table, "k", 1, "v", 1), 0);
+        CHECK_RC(heir_destroy(table), 0);
+        test_close(me);
+    }
+}
+
 /* ---- Threads of one process --------------------------------------------------------------------------- */
 
 static struct heir_table *handle;
@@ -382,6 +441,60 @@ static void detached_under_threads(void)
     }
 }
 
+static _Atomic bool enough;
+
+static void *read_until_enough(void *arg)
+{
+    char value[8];
+    int rc = 0;
+    (void)arg;
+    while (!rc && !atomic_load(&enough)) {
+        size_t len = sizeof value;
+        rc = heir_get(handle, "k", 1, value, &len);
+        if (!rc)
+            rc = heir_has(handle, "none", 4) == -ENOENT ? 0 : -EBADMSG;
+    }
+    return (void *)(intptr_t)rc;
+}
+
+/* Its client becomes the owner and loses the table again, while other threads read through the same handle. */
+static void owned_and_given_under_threads(void)
+{
+    pthread_t thread[2];
+    struct heir_table *table = NULL;
+    atomic_store(&enough, false);
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct heir *owner = test_open("owner"), *reader = test_open("reader");
+    REQUIRE_RC(heir_create(owner, "t", NULL, &table), 0);
+    REQUIRE_RC(heir_put(table, "k", 1, "v", 1), 0);
+    REQUIRE_RC(heir_attach(reader, "t", &handle), 0);
+    for (int i = 0; i < 2; i++)
+        pthread_create(&thread[i], NULL, read_until_enough, NULL);
+    for (int round = 0; round < 100; round++) {
+        struct heir_event event;
+        CHECK_RC(heir_give_away(table, heir_id(reader), NULL, 0), 0);
+        CHECK_RC(heir_wait(reader, patience(PATIENCE), &event), 0);
+        CHECK(event.table == handle);
+        CHECK_RC(heir_put(handle, "k", 1, "w", 1), 0);
+        CHECK_RC(heir_put(table, "k", 1, "x", 1), -ESTALE);
+        if (round % 2) {
+            CHECK_RC(heir_give_away(handle, heir_id(owner), NULL, 0), 0);
+            CHECK_RC(heir_wait(owner, patience(PATIENCE), &event), 0);
+        } else {
+            CHECK_RC(heir_release(handle), 0);
+            CHECK_RC(heir_claim(owner, "t", NULL, patience(PATIENCE), &table), 0);
+            CHECK_RC(heir_wait(owner, patience(PATIENCE), &event), 0);
+        }
+        CHECK_RC(heir_put(table, "k", 1, "v", 1), 0);
+    }
+    atomic_store(&enough, true);
+    for (int i = 0; i < 2; i++) {
+        void *rc = NULL;
+        pthread_join(thread[i], &rc);
+        CHECK_RC((int)(intptr_t)rc, 0);
+    }
+}
+
 static const struct test tests[] = {{"while the owner writes", while_the_owner_writes},
                                     {"while the owner is dead", while_the_owner_is_dead},
                                     {"while the owner is stopped", while_the_owner_is_stopped},
@@ -390,7 +503,9 @@ static const struct test tests[] = {{"while the owner writes", while_the_owner_w
                                     {"dead readers", dead_readers},
                                     {"destroyed under a reader", destroyed_under_a_reader},
                                     {"from outside", from_outside},
+                                    {"scribbled on", scribbled_on},
                                     {"detached under threads", detached_under_threads},
+                                    {"owned and given under threads", owned_and_given_under_threads},
                                     {NULL, NULL}};
 
 int main(int argc, char **argv)

@@ -30,7 +30,7 @@ uint32_t index_hash(const struct store *s, const void *key, size_t key_len)
 
 static word_t *directory_at(const struct store *s, uint64_t word)
 {
-    if (index_depth(word) > INDEX_DEPTH_MAX)
+    if (index_depth(word) > INDEX_DEPTH_MAX || index_offset(word) == 0)
         return NULL;
     return at(s, index_offset(word), sizeof(word_t) << index_depth(word));
 }
@@ -42,13 +42,23 @@ static uint64_t entry_of(uint32_t hash, uint64_t depth)
 
 uint64_t index_directory(const struct store *s, uint64_t snap)
 {
-    uint64_t directory = get(&view_of(s)->directory), cleared = get(&view_of(s)->cleared);
+    const struct view *v = view_of(s);
+    uint64_t directory, cleared, newer = UINT64_MAX;
 
-    while (unlikely(cleared != 0)) {
-        struct clearing *c = at(s, cleared, sizeof *c);
-        if (c == NULL || snap >= c->txn)
+    /* A clear sets `cleared`, then `directory`; rolling it back goes the other way. So they belong together when the
+     * directory is the same before and after. */
+    do {
+        directory = get(&v->directory);
+        cleared = get(&v->cleared);
+    } while (unlikely(get(&v->directory) != directory));
+    /* one that has been reused meanwhile may hold anything: the chain goes back in time, and ends */
+    for (uint64_t most = readable(s) / 64; unlikely(cleared != 0) && most > 0; most--) {
+        const struct clearing *c = at(s, cleared, sizeof *c);
+        uint64_t txn = c != NULL ? get(&c->txn) : 0;
+        if (c == NULL || snap >= txn || txn > newer)
             break;
-        directory = c->directory;
+        newer = txn;
+        directory = get(&c->directory);
         cleared = get(&c->prev);
     }
     return directory;
@@ -226,6 +236,8 @@ static int double_directory(struct store *s)
     r = history_append(s, 0, index_offset(old), GONE_BLOCK);
     if (r < 0)
         return r;
+    if ((offset & INDEX_DEPTH_MASK) != 0)
+        return -EUCLEAN;
     log_set(s, &v->directory, offset | (depth + 1));
     return 0;
 }
@@ -277,7 +289,7 @@ int index_format(struct store *s)
     if (r < 0)
         return r;
     word_t *d = at(s, directory, INDEX_DIRECTORY_MIN), *page = at(s, segment, PAGE_BYTES);
-    if (d == NULL || page == NULL)
+    if (d == NULL || page == NULL || (directory & INDEX_DEPTH_MASK) != 0)
         return -EUCLEAN;
     memset((void *)page, 0, PAGE_BYTES);
     set(d, segment);
@@ -295,8 +307,8 @@ int index_clear(struct store *s)
     struct clearing *c = at(s, offset, sizeof *c);
     if (c == NULL)
         return -EUCLEAN;
-    c->txn = s->txn;
-    c->directory = old;
+    set(&c->txn, s->txn);
+    set(&c->directory, old);
     set(&c->prev, peek(&v->cleared));
     /* before the directory: a reader who sees the new one finds the old one by this */
     log_set(s, &v->cleared, offset);

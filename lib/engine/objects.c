@@ -20,8 +20,8 @@ void objects_commit(struct store *s)
     } else {
         /* visible to others now: */
         set(&view_of(s)->committed, s->txn);
-        undo_trim(s);
     }
+    undo_trim(s);
     s->txn = 0;
 }
 
@@ -31,6 +31,7 @@ int objects_abort(struct store *s)
         return undo_all(s, NULL);
     /* nothing to undo, so nothing that readers need to hear of */
     set(&ledger_of(s)->log_txn, 0);
+    undo_trim(s);
     s->txn = 0;
     return 0;
 }

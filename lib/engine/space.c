@@ -320,11 +320,13 @@ static int span_alloc(struct store *s, unsigned class, uint64_t *offset)
     return 0;
 }
 
-/* No page is left for a span of this class: a free block of a larger one. */
-static int larger_alloc(struct store *s, unsigned class, uint64_t *offset)
+/* No page is left for a span of this class: a free block of a larger one. What has the size of a power of two may be a
+ * directory, whose offset has no low 6 bits. */
+static int larger_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
 {
-    while (++class < SIZE_CLASSES) {
-        if (peek(&ledger_of(s)->partial[class]) != 0)
+    bool aligned = (bytes & (bytes - 1)) == 0;
+    for (unsigned class = class_of(s, bytes) + 1; class < SIZE_CLASSES; class ++) {
+        if (peek(&ledger_of(s)->partial[class]) != 0 && (!aligned || class_bytes(class) % 64 == 0))
             return span_alloc(s, class, offset);
     }
     return -ENOSPC;
@@ -349,7 +351,7 @@ int space_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
         return bytes > s->bytes ? -ENOSPC : large_alloc(s, bytes, offset);
     int r = span_alloc(s, class_of(s, bytes), offset);
     if (unlikely(r == -ENOSPC) && bytes != PAGE_BYTES)
-        r = larger_alloc(s, class_of(s, bytes), offset);
+        r = larger_alloc(s, bytes, offset);
     return unlikely(r == -ENOSPC) ? large_alloc(s, bytes, offset) : r;
 }
 

@@ -72,8 +72,10 @@ int undo_all(struct store *s, uint64_t *changes)
         *changes = 0;
     s->txn = 0;
     s->log_count = 0;
-    if (get(&l->log_txn) != get(&view_of(s)->committed) + 1)
+    if (get(&l->log_txn) != get(&view_of(s)->committed) + 1) {
+        undo_trim(s); /* the one before us may have come no further */
         return 0;
+    }
     int r = undo_back_to(s, 0);
     if (r < 0)
         return r;
@@ -84,6 +86,7 @@ int undo_all(struct store *s, uint64_t *changes)
         set(&l->undone_epoch, get(&page_of(s)->owner) >> OWNER_ID_BITS);
     }
     set(&l->log_txn, 0);
+    undo_trim(s); /* the heap may have its end back where the log has come down to */
     return 0;
 }
 

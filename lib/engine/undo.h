@@ -35,7 +35,9 @@ int undo_grow(struct store *s, uint64_t n);
 
 static inline int undo_reserve(struct store *s, uint64_t n)
 {
-    if (likely(s->bytes - sizeof(struct log_entry) * (s->log_count + n) >= peek(&ledger_of(s)->log_floor)))
+    /* after a rollback the heap may reach into what was backed for the log */
+    uint64_t floor = peek(&ledger_of(s)->log_floor), heap = peek(&ledger_of(s)->frontier) * PAGE_BYTES;
+    if (likely(s->bytes - sizeof(struct log_entry) * (s->log_count + n) >= (floor > heap ? floor : heap)))
         return 0;
     return undo_grow(s, n);
 }

@@ -191,8 +191,8 @@ static_assert(sizeof(struct version) == 24, "format");
 /* An index replaced by an empty one: readers of states before `txn` use the one noted here. Written before it is
  * linked. */
 struct clearing {
-    uint64_t txn;
-    uint64_t directory; /* directory word */
+    word_t txn;
+    word_t directory; /* directory word */
     word_t prev;        /* the clearing before this one, 0: none. Logged */
 };
 
