@@ -179,8 +179,9 @@ static void only_one(void)
     struct heir_table *table = NULL;
     struct heir_keeper_status status = {0};
     static struct output output;
-    char second[128];
+    char second[128], ns[sizeof world.ns], other_ns[sizeof world.ns];
     snprintf(second, sizeof second, "%s/second", world.dir);
+    snprintf(other_ns, sizeof other_ns, "%.50s-other", world.ns);
     REQUIRE_EQ(keeper_start(NULL), 0);
     struct heir *me = test_open("me");
     REQUIRE_RC(heir_create(me, "t", NULL, &table), 0);
@@ -189,10 +190,14 @@ static void only_one(void)
     CHECK_RC(heir_keeper_start(&(struct heir_keeper_options){.purge = true}, &keeper), -EBUSY);
     CHECK_RC(heir_keeper_start(&(struct heir_keeper_options){.socket = second}, &keeper),
              -EBUSY); /* the namespace is kept */
-    CHECK_RC(heir_keeper_start(&(struct heir_keeper_options){.ns = "other-one"}, &keeper), -EBUSY); /* the socket is */
+    CHECK_RC(heir_keeper_start(&(struct heir_keeper_options){.ns = other_ns}, &keeper), -EBUSY); /* the socket is */
     CHECK(run(&output, "heird", "--purge", NULL) > 0);
     CHECK(output.err[0] != 0, "it says nothing");
     CHECK(access(second, F_OK) != 0);
+    memcpy(ns, world.ns, sizeof ns);
+    memcpy(world.ns, other_ns, sizeof ns);
+    CHECK_EQ(shm_count(""), 0); /* one that did not start leaves nothing */
+    memcpy(world.ns, ns, sizeof ns);
     CHECK_RC(heir_ping(NULL, &status), 0); /* none of them has hurt the first */
     CHECK_EQ(status.pid, keeper_pid());
     CHECK_EQ(status.tables, 1);

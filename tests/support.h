@@ -140,6 +140,8 @@ char *keeper_log(void); /* all it has written to stderr; to be freed */
 
 /* How many segments the world has: kind "t." tables, "c." clients, "" all. */
 int shm_count(const char *kind);
+/* False: /dev/shm has less room than that (a default container has 64 MiB), and the test has been skipped. */
+bool shm_has_room(uint64_t bytes);
 void shm_path(char *path, size_t size, const char *kind, const char *name); /* "/dev/shm/heir.NS.KINDNAME" */
 
 /* A client of the test process itself, closed at the end of the test if it is still open. Fails the test and leaves it

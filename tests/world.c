@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -90,6 +91,15 @@ static int shm_walk(const char *kind, bool clean)
 int shm_count(const char *kind)
 {
     return shm_walk(kind, false);
+}
+
+bool shm_has_room(uint64_t bytes)
+{
+    struct statvfs room = {0};
+    if (statvfs("/dev/shm", &room) == 0 && (uint64_t)room.f_bavail * room.f_frsize >= bytes)
+        return true;
+    test_skip("it takes %llu MiB of room in /dev/shm", (unsigned long long)(bytes >> 20));
+    return false;
 }
 
 /* ---- The keeper --------------------------------------------------------------------------------------- */

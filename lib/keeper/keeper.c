@@ -154,6 +154,7 @@ static int take_namespace(struct heir_keeper *k)
     if ((r = head_check(&page->head, SPACE_MAGIC, PAGE_BYTES, PAGE_BYTES)) < 0) {
         if (r == -EPROTONOSUPPORT)
             return r;
+        k->fresh = true;
         memset(page, 0, sizeof *page);
         head_init(&page->head, 0, geteuid(), getegid());
         set(&page->next_client, 1);
@@ -228,7 +229,7 @@ static void tear_down(struct heir_keeper *k)
         c->connection = NULL;
         reign_drop_claims(c);
     }
-    bool empty = k->adopted && k->table_count == 0 && k->client_count == 0 && k->damaged == 0;
+    bool empty = (k->adopted || k->fresh) && k->table_count == 0 && k->client_count == 0 && k->damaged == 0;
     cds_list_for_each_entry_safe(t, next_table, &k->tables, all) {
         struct pin_note *pin, *next_pin;
         cds_list_for_each_entry_safe(pin, next_pin, &t->pins, list)

@@ -93,6 +93,7 @@ struct heir_keeper {
     int space_fd, listen_fd, epoll_fd, stop_fd, timer_fd;
     pthread_t loop;
     bool stopping, bound, adopted;
+    bool fresh; /* this keeper has begun the namespace */
     uint64_t started_ns, deaths, transfers, damaged;
     uint64_t retry_ms; /* until the next look at what is unsettled; 0: nothing is */
     uint64_t table_count, client_count;
