@@ -33,14 +33,14 @@ struct mapping {
 struct heir_table {
     struct heir *client; /* NULL: heir_inspect_open() */
     uint64_t id;
-    uint64_t generation;              /* of the process; see fork.h */
-    struct mapping *mapping;          /* RCU; NULL: detached, or destroyed */
-    _Atomic uint64_t epoch;           /* in which this client knows that it owns the table; 0: never owned */
-    _Atomic(const void *) txn_thread; /* mark of the thread with the open transaction */
-    struct mapping *txn_mapping;      /* through which it was begun; that thread's */
-    _Atomic uint32_t users;           /* threads in walks, or waiting to write: the handle stays mapped */
-    bool told;                        /* the event of `epoch` is out. heir.lock */
-    bool lost;                        /* owned once, and known to be over. heir.lock */
+    uint64_t generation;               /* of the process; see fork.h */
+    _Atomic(struct mapping *) mapping; /* RCU; NULL: detached, or destroyed */
+    _Atomic uint64_t epoch;            /* in which this client knows that it owns the table; 0: never owned */
+    _Atomic(const void *) txn_thread;  /* mark of the thread with the open transaction */
+    struct mapping *txn_mapping;       /* through which it was begun; that thread's */
+    _Atomic uint32_t users;            /* threads in walks, or waiting to write: the handle stays mapped */
+    bool told;                         /* the event of `epoch` is out. heir.lock */
+    bool lost;                         /* owned once, and known to be over. heir.lock */
     struct cds_lfht_node by_id;
     struct cds_list_head closing;
 };

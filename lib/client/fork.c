@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Noticing forks; see fork.h. */
 #include "fork.h"
+#include "hash.h"
 #include "layout.h"
 #include <errno.h>
 #include <sys/mman.h>
-#include <urcu/urcu-bp.h>
 
 static uint64_t nothing;
 uint64_t *fork_mark = &nothing;
@@ -14,13 +14,10 @@ static uint64_t last;
 
 int fork_generation(uint64_t *generation)
 {
-    int r = 0;
+    int r = rcu_survive_forks();
 
     pthread_mutex_lock(&lock);
-    if (fork_mark == &nothing) {
-        /* readers that are inside a read in the parent are not there in the child: RCU must not wait for them */
-        if (pthread_atfork(urcu_bp_before_fork, urcu_bp_after_fork_parent, urcu_bp_after_fork_child) != 0)
-            r = -ENOMEM;
+    if (r == 0 && fork_mark == &nothing) {
         void *page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (page == MAP_FAILED || madvise(page, PAGE_BYTES, MADV_WIPEONFORK) < 0)
             r = -ENOMEM;

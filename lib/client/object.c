@@ -33,7 +33,7 @@ static int write_try(struct heir_table *t, struct store **store, bool *open)
     int r;
 
     urcu_bp_read_lock();
-    struct mapping *m = urcu_bp_dereference(t->mapping);
+    struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
     if (unlikely(m == NULL || m->writer.base == NULL)) {
         handle_read_end(t);
         return m == NULL ? -ENOTCONN : t->epoch != 0 ? -ESTALE : -EPERM;
@@ -273,7 +273,7 @@ static int read_begin(struct heir_table *t, struct mapping **mapping, bool *own)
     if (unlikely(!fork_same(t->generation)))
         return -ENOTCONN;
     urcu_bp_read_lock();
-    struct mapping *m = urcu_bp_dereference(t->mapping);
+    struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
     if (unlikely(m == NULL)) {
         r = -ENOTCONN;
     } else {

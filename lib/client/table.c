@@ -124,7 +124,7 @@ int table_open(struct heir *c, const struct wire_reply *reply, int fd, struct he
         r = mapping_new(fd, writable, old, &m);
         if (r == 0) {
             m->replaced = old;
-            urcu_bp_set_pointer(&t->mapping, m);
+            atomic_store_explicit(&t->mapping, m, memory_order_release);
         }
     }
     close(fd);
@@ -146,12 +146,12 @@ int table_open(struct heir *c, const struct wire_reply *reply, int fd, struct he
 int table_unmap(struct heir_table *t)
 {
     struct mapping *m = t->mapping;
-    urcu_bp_set_pointer(&t->mapping, NULL);
+    atomic_store_explicit(&t->mapping, NULL, memory_order_release);
     urcu_bp_synchronize_rcu();
     handle_reads_ended(t);
     if (atomic_load(&t->users) != 0 ||
         t->txn_thread != NULL) { /* somebody came in before, to stay longer than a read */
-        urcu_bp_set_pointer(&t->mapping, m);
+        atomic_store_explicit(&t->mapping, m, memory_order_release);
         return -EBUSY;
     }
     mapping_free(m);
@@ -164,7 +164,7 @@ bool table_catch_up(struct heir_table *t)
     bool ours = false;
 
     urcu_bp_read_lock();
-    struct mapping *m = urcu_bp_dereference(t->mapping);
+    struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
     if (m != NULL) {
         uint64_t word = get(&page_of(&m->reader)->owner);
         ours = owner_id(word) == c->id && owner_epoch(word) != t->epoch && t->txn_thread != this_thread();
@@ -329,7 +329,7 @@ static uint64_t owned_epoch(struct heir_table *t, int *error)
     uint64_t epoch = 0;
 
     urcu_bp_read_lock();
-    struct mapping *m = urcu_bp_dereference(t->mapping);
+    struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
     if (m == NULL || get(&page_of(&m->reader)->destroyed) != 0)
         *error = -ENOTCONN;
     else if (t->epoch == 0 || get(&page_of(&m->reader)->owner) != owner_word(t->epoch, t->client->id))
@@ -349,7 +349,7 @@ static bool ended_by_us(struct heir_table *t, uint64_t epoch, enum heir_reason r
     bool us = false;
 
     urcu_bp_read_lock();
-    struct mapping *m = urcu_bp_dereference(t->mapping);
+    struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
     if (m != NULL && owner_epoch(get(&page_of(&m->reader)->owner)) > epoch &&
         transfer_read(page_of(&m->reader), epoch + 1, &record))
         us = record.from == t->client->id && record.reason == reason;
@@ -500,7 +500,7 @@ int heir_info(struct heir_table *t, struct heir_info *info)
     if (!fork_same(t->generation))
         return -ENOTCONN;
     urcu_bp_read_lock();
-    struct mapping *m = urcu_bp_dereference(t->mapping);
+    struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
     if (m != NULL) {
         page_info(&m->reader, info);
         if (t->txn_thread == this_thread()) /* its own changes, too */

@@ -2,6 +2,7 @@
 /* Hash tables within a process; see hash.h. */
 #include "hash.h"
 #include <errno.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <string.h>
 #include <xxhash.h>
@@ -48,6 +49,21 @@ void hash_del(struct hash *h, struct cds_lfht_node *node)
     cds_lfht_del(h->ht, node);
     urcu_bp_read_unlock();
     h->count--;
+}
+
+static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
+static int forks_error;
+
+static void watch_forks(void)
+{
+    forks_error =
+        pthread_atfork(urcu_bp_before_fork, urcu_bp_after_fork_parent, urcu_bp_after_fork_child) != 0 ? -ENOMEM : 0;
+}
+
+int rcu_survive_forks(void)
+{
+    pthread_once(&forks_once, watch_forks);
+    return forks_error;
 }
 
 unsigned long hash_text(const char *text)

@@ -23,6 +23,11 @@ struct cds_lfht_node *hash_find(struct hash *h, unsigned long hash, cds_lfht_mat
 void hash_add(struct hash *h, unsigned long hash, struct cds_lfht_node *node);
 void hash_del(struct hash *h, struct cds_lfht_node *node);
 
+/* Make RCU work in forked children: their parent's other readers are not there. Once a process, and before any other
+ * pthread_atfork() of ours: handlers run last come first before a fork, so locks of ours are taken before RCU's, as
+ * everywhere. -ENOMEM. */
+int rcu_survive_forks(void);
+
 unsigned long hash_text(const char *text);
 unsigned long hash_number(uint64_t number);
 

@@ -296,7 +296,8 @@ static void after_fork_child(void)
 static int note_running(struct heir_keeper *k)
 {
     pthread_mutex_lock(&running_lock);
-    bool ok = forks_watched || pthread_atfork(before_fork, after_fork_parent, after_fork_child) == 0;
+    bool ok = rcu_survive_forks() == 0; /* first: see there */
+    ok = ok && (forks_watched || pthread_atfork(before_fork, after_fork_parent, after_fork_child) == 0);
     forks_watched = ok;
     if (ok)
         cds_list_add(&k->running, &running);
