@@ -175,15 +175,19 @@ static int run_round(struct run *run, const struct world *world, unsigned round)
     return 0;
 }
 
-/* The largest error of libheir's times and of the ratios (the floor's is never steady), and whose it is. */
+/* The largest error of the ratios (of libheir's times, when it runs alone), and whose it is. The floor is never steady.
+ */
 static double worst_error(const struct run *run, char *name, size_t size)
 {
     double worst = 0;
+    bool compared = false;
 
+    for (unsigned i = 1; i < PEERS; i++)
+        compared |= run->stores[i].peer != &peer_floor && !run->stores[i].out;
     for (unsigned i = 0; i < PEERS; i++)
         for (unsigned phase = 0; phase < PHASES; phase++) {
             const struct series *s = i ? &run->ratio[i][phase] : &run->ns[i][phase];
-            if (run->stores[i].peer == &peer_floor || !s->n || series_error(s) <= worst)
+            if (run->stores[i].peer == &peer_floor || !s->n || series_error(s) <= worst || (i == 0 && compared))
                 continue;
             worst = series_error(s);
             snprintf(name, size, "%s%s%s", phases[phase].name, i ? " against " : "",
