@@ -233,8 +233,10 @@ static void step_and_kill(const struct stepped *op, pid_t pid)
     }
     page->go = 1;
     while (page->phase != AFTER && waitpid(pid, &status, WNOHANG) == 0) {
-        if (!CHECK(now_ms() < end, "%s hangs after %ld instructions", op->name, page->count))
+        if (now_ms() > end) {
+            CHECK(false, "%s hangs after %ld instructions", op->name, page->count);
             break;
+        }
         sched_yield();
     }
     if (!WIFSIGNALED(status)) {

@@ -210,6 +210,9 @@ int heir_wait(struct heir *c, int timeout_ms, struct heir_event *event)
         }
         int left = deadline_left_ms(deadline);
         if (left == 0) {
+            event_scan(c); /* the owner word may name us already, and the bell not have been rung yet */
+            if (!cds_list_empty(&c->events))
+                continue;
             r = -ETIMEDOUT;
             break;
         }
