@@ -174,7 +174,12 @@ struct heir_event {
 
 /* ---- Tables ------------------------------------------------------------------------------------------- */
 
-enum heir_type { HEIR_SET, HEIR_ORDERED_SET, HEIR_BAG, HEIR_DUPLICATE_BAG }; /* all but SET: -ENOTSUP yet */
+/*
+ * As in ETS. A set and an ordered set have one object a key; an ordered set can be read in the order of its keys
+ * (memcmp, shorter first). A bag has any number of different objects a key, a duplicate bag also equal ones; a key's
+ * objects are in the order of their insertion, and its keys may have HEIR_KEY_MAX - 8 bytes.
+ */
+enum heir_type { HEIR_SET, HEIR_ORDERED_SET, HEIR_BAG, HEIR_DUPLICATE_BAG };
 enum heir_access { HEIR_PROTECTED, HEIR_PUBLIC, HEIR_PRIVATE };
 
 struct heir_table_options {
@@ -194,7 +199,7 @@ struct heir_table_options {
  * Create a table and own it, at epoch 1.
  *
  * name: 1 to 63 of A-Z a-z 0-9 . _ -, not beginning with a dot. Returns 0 and *table; -EEXIST; -EINVAL;
- * -ENOTSUP for a type this version has not; -EMSGSIZE for heir data over HEIR_DATA_MAX; -ENOSPC when
+ * -EMSGSIZE for heir data over HEIR_DATA_MAX; -ENOSPC when
  * /dev/shm is full (nothing is left behind). Killed inside: the table does not exist, or its heir has it.
  */
 HEIR_API int heir_create(struct heir *client, const char *name, const struct heir_table_options *options,
@@ -280,36 +285,90 @@ HEIR_API int heir_info(struct heir_table *table, struct heir_info *info);
  * Writes return, besides their own errors: -EPERM when this client never owned the table; -ESTALE when it owns
  * it no longer; -ENOSPC when max_bytes are used or /dev/shm is full (nothing changed; an open transaction stays
  * open and can be committed without the failed change, or aborted); -EINVAL for a key length of 0 or over HEIR_KEY_MAX,
- * or one that differs from the table's key_size or value_size; -EFBIG for a value of 4 GiB or more. Reads return
- * -EACCES on a private table that this client does not own. Keys and values are any bytes; equal means equal length and
- * bytes.
+ * or one that differs from the table's key_size or value_size; -EFBIG for a value of 4 GiB or more; -ENOTSUP when the
+ * function is not for tables of this type. Reads return -EACCES on a private table that this client does not own. Keys
+ * and values are any bytes; equal means equal length and bytes.
  */
 
-/* Insert or replace. */
+/* Insert or replace. Bags: add an object; one that a HEIR_BAG has already is not added again. */
 HEIR_API int heir_put(struct heir_table *table, const void *key, size_t key_len, const void *value, size_t value_len);
 
 /* Insert only: -EEXIST when the key is there. */
 HEIR_API int heir_put_new(struct heir_table *table, const void *key, size_t key_len, const void *value,
                           size_t value_len);
 
+struct heir_object {
+    const void *key;
+    size_t key_len;
+    const void *value;
+    size_t value_len;
+};
+
+/* heir_put() for each of `count` objects, in this order: all of them or, on an error, none. */
+HEIR_API int heir_put_many(struct heir_table *table, const struct heir_object *objects, size_t count);
+
+/* Insert all of them or, when one of the keys is there already, none (-EEXIST). Of a key that stands twice among them
+ * a set takes the last object, as heir_put_many() does; a bag takes both. */
+HEIR_API int heir_put_new_many(struct heir_table *table, const struct heir_object *objects, size_t count);
+
 /*
  * Copy the value out. *value_len: the room in, the length out. -ENOENT; -ENOBUFS with the length when the
  * room is short (nothing is copied). value may be NULL when the room is 0; value_len may be NULL: no value is copied.
+ * Bags: the oldest object of the key.
  */
 HEIR_API int heir_get(struct heir_table *table, const void *key, size_t key_len, void *value, size_t *value_len);
 
 /* Is the key there: 0, or -ENOENT. */
 HEIR_API int heir_has(struct heir_table *table, const void *key, size_t key_len);
 
-/* Delete. -ENOENT. */
+/* Delete. -ENOENT. Bags: all objects of the key. */
 HEIR_API int heir_del(struct heir_table *table, const void *key, size_t key_len);
 
-/* Copy the value out as heir_get() and delete the object, as one. -ENOENT; -ENOBUFS: nothing is deleted. */
+/* Delete the object if it has this value, else -ENOENT. Duplicate bags: every such object. */
+HEIR_API int heir_del_object(struct heir_table *table, const void *key, size_t key_len, const void *value,
+                             size_t value_len);
+
+/* Copy the value out as heir_get() and delete the object, as one. -ENOENT; -ENOBUFS: nothing is deleted. Bags: the
+ * oldest object of the key. */
 HEIR_API int heir_take(struct heir_table *table, const void *key, size_t key_len, void *value, size_t *value_len);
 
 /* Add to an 8-byte native integer; an absent one counts as 0. *result (may be NULL): the sum. A value of
- * another size: -EINVAL; overflow: -ERANGE; both leave it unchanged. */
+ * another size: -EINVAL; overflow: -ERANGE; both leave it unchanged. Not for bags. */
 HEIR_API int heir_add(struct heir_table *table, const void *key, size_t key_len, int64_t delta, int64_t *result);
+
+/* The same with a limit, as ETS's update_counter with a threshold: a sum beyond `limit` (above it when delta >= 0,
+ * below it when delta < 0), or one that would overflow in that direction, becomes `wrap`. */
+HEIR_API int heir_add_wrap(struct heir_table *table, const void *key, size_t key_len, int64_t delta, int64_t limit,
+                           int64_t wrap, int64_t *result);
+
+/*
+ * Compare and swap: replace the value by another one if it is still the expected one. expected NULL (with length 0):
+ * the key must not be there yet. Returns 0; -ENOENT when the key is not there; -ECANCELED when its value is another
+ * (with expected NULL: when it is there). Not for bags.
+ */
+HEIR_API int heir_cas(struct heir_table *table, const void *key, size_t key_len, const void *expected,
+                      size_t expected_len, const void *value, size_t value_len);
+
+/*
+ * Change a value in place. Lends *value, a copy of the object's value that can be written to and is value_len long: cut
+ * off, or followed by zero bytes, when it had another length; all zero when the key was not there. It is published with
+ * the transaction in which it was lent, which must be open (-EINVAL), as it is at the commit; heir_abort() discards it.
+ * The same key can be edited again, and *value is then the same memory if the length is the same.
+ *
+ * The memory is lent until the transaction ends, or the object is put, added to or deleted in it; a store through it
+ * afterwards faults. It begins at an address divisible by 8. At most 64 in one transaction (-EBUSY); -ENOMEM. Not for
+ * bags. Use heir_view() to read it.
+ */
+HEIR_API int heir_edit(struct heir_table *table, const void *key, size_t key_len, size_t value_len, void **value);
+
+/*
+ * Look at a value without copying it. For a table that nobody else writes: inside this thread's open transaction, or by
+ * the owner of a protected or private table. -EPERM otherwise: use a snapshot. *value is read-only memory (stores
+ * fault) and is right until the next write to the table, by whatever thread, or the end of the transaction; an owner
+ * that may be revoked looks inside a transaction. Bags: the oldest object of the key.
+ */
+HEIR_API int heir_view(struct heir_table *table, const void *key, size_t key_len, const void **value,
+                       size_t *value_len);
 
 /* Delete all objects, as one change, in constant time; their memory comes back in slices with the writes that follow.
  */
@@ -318,7 +377,8 @@ HEIR_API int heir_clear(struct heir_table *table);
 /* ---- Transactions -------------------------------------------------------------------------------------
  *
  * One open transaction a table. Its thread alone sees its changes, and may end it. Other writers wait. The
- * owner cannot change while it is open.
+ * owner cannot change while it is open. It may be as large as the table's free space: each change needs its objects
+ * and some 100 bytes of log.
  */
 
 /* Begin. -EALREADY when this thread has one open on the table; -EPERM, -ESTALE as for a write. */
@@ -338,18 +398,117 @@ typedef int heir_visit(const void *key, size_t key_len, const void *value, size_
 
 /*
  * Visit every object of one committed state (inside an open transaction, its own thread: of that transaction's), each
- * once, in no order. visit may read and write the table: the walk still shows the state at its beginning (in a
- * transaction, its own later changes may show or not).
+ * once: of an ordered set in the order of the keys, of a bag the objects of a key one after the other in the order of
+ * their insertion, else in no order. visit may read and write the table: the walk still shows the state at its
+ * beginning (in a transaction, its own later changes may show or not).
  *
- * The state is pinned through the keeper while the walk lasts. Without a keeper the objects are copied first, which may
- * need as much memory as they have: -ENOMEM; -EAGAIN when the owner writes faster than they can be copied; -ESTALE when
- * the pin was broken for want of space. Returns 0, or what visit returned.
+ * A walk over more than a small table pins its state through the keeper while it lasts. Without a keeper the objects
+ * are copied first, which may need as much memory as they have: -ENOMEM; -EAGAIN when the owner writes faster than
+ * they can be copied; -ESTALE when the pin was broken for want of space; -EBUSY when this client has 16 pins. Returns
+ * 0, or what visit returned.
  */
 HEIR_API int heir_foreach(struct heir_table *table, heir_visit *visit, void *arg);
 
-/* Ordered sets: from <= key < to in memcmp order, shorter first; NULL: open end. -ENOTSUP in this version. */
+/* Visit the objects of one key: of a bag any number, in the order of their insertion. -ENOENT when there is none.
+ * Otherwise as heir_foreach(). */
+HEIR_API int heir_values(struct heir_table *table, const void *key, size_t key_len, heir_visit *visit, void *arg);
+
+/*
+ * Ordered sets: visit the objects with from <= key < to in memcmp order, shorter first; NULL: open end. Otherwise as
+ * heir_foreach(); ranges of up to about a thousand objects need no pin. -ENOTSUP for other types.
+ */
 HEIR_API int heir_range(struct heir_table *table, const void *from, size_t from_len, const void *to, size_t to_len,
                         heir_visit *visit, void *arg);
+
+/* The same objects in the opposite order, beginning with the greatest key less than `to`. */
+HEIR_API int heir_range_reverse(struct heir_table *table, const void *from, size_t from_len, const void *to,
+                                size_t to_len, heir_visit *visit, void *arg);
+
+/*
+ * Ordered sets: copy out the least key, the greatest one, the one that follows a key, the one before it. As in ETS the
+ * key itself need not be there. *found_len: the room in, the length out. -ENOENT: there is none; -ENOBUFS with the
+ * length. `found` must not overlap `key`. Each call looks at the last commit: for several steps on one state use
+ * heir_range() or a snapshot.
+ */
+HEIR_API int heir_first(struct heir_table *table, void *found, size_t *found_len);
+HEIR_API int heir_last(struct heir_table *table, void *found, size_t *found_len);
+HEIR_API int heir_next(struct heir_table *table, const void *key, size_t key_len, void *found, size_t *found_len);
+HEIR_API int heir_prev(struct heir_table *table, const void *key, size_t key_len, void *found, size_t *found_len);
+
+/* ---- Snapshots ----------------------------------------------------------------------------------------
+ *
+ * One committed state, looked at for as long as one likes, by a reader or a writer, while the table goes on changing.
+ * The keeper notes it as a pin: what the state needs is not reused meanwhile. A table that is out of space breaks the
+ * oldest pin; then everything here returns -ESTALE, and never wrong data. Snapshots belong to their client: it has at
+ * most 16, walks included, and they vanish with it. They may be used by any thread, one at a time.
+ */
+struct heir_snapshot;
+
+/* Pin the last committed state. -EBUSY: this client has 16 pins; -EACCES as for a read; -ECONNREFUSED without a keeper.
+ * Killed inside: the keeper drops the pin with the client. */
+HEIR_API int heir_snapshot_open(struct heir_table *table, struct heir_snapshot **snapshot);
+
+/* Give it up and free it. NULL is allowed. heir_close() does it for those that are still open. */
+HEIR_API int heir_snapshot_close(struct heir_snapshot *snapshot);
+
+/* Its state: the number of a committed transaction (heir_info.committed at the time). 0 for NULL. */
+HEIR_API uint64_t heir_snapshot_state(const struct heir_snapshot *snapshot);
+
+/* Does the pin still hold: 0, or -ESTALE. After looking at what heir_snapshot_view() returned, this tells whether that
+ * was right all the while. */
+HEIR_API int heir_snapshot_check(const struct heir_snapshot *snapshot);
+
+/* heir_get(), heir_values(), heir_foreach(), heir_range() and heir_range_reverse() on this state. */
+HEIR_API int heir_snapshot_get(struct heir_snapshot *snapshot, const void *key, size_t key_len, void *value,
+                               size_t *value_len);
+HEIR_API int heir_snapshot_values(struct heir_snapshot *snapshot, const void *key, size_t key_len, heir_visit *visit,
+                                  void *arg);
+HEIR_API int heir_snapshot_foreach(struct heir_snapshot *snapshot, heir_visit *visit, void *arg);
+HEIR_API int heir_snapshot_range(struct heir_snapshot *snapshot, const void *from, size_t from_len, const void *to,
+                                 size_t to_len, heir_visit *visit, void *arg);
+HEIR_API int heir_snapshot_range_reverse(struct heir_snapshot *snapshot, const void *from, size_t from_len,
+                                         const void *to, size_t to_len, heir_visit *visit, void *arg);
+
+/* A pointer to the value, in read-only memory (stores fault), without copying it: right until the snapshot is closed,
+ * unless the pin is broken meanwhile, which heir_snapshot_check() tells. */
+HEIR_API int heir_snapshot_view(struct heir_snapshot *snapshot, const void *key, size_t key_len, const void **value,
+                                size_t *value_len);
+
+/* ---- Checking -----------------------------------------------------------------------------------------
+ *
+ *  K1  the header's numbers agree with each other and with the size of the file
+ *  K2  every page of the heap is in exactly one span, large block or free run, and free runs are joined and listed
+ *  K3  every block is in use exactly once, or free: index, versions, history and what waits in it account for all
+ *  K4  the index is well formed: every way through it that should lead to the same place does
+ *  K5  every version in the index is found by its key, and `objects` counts the living
+ *  K6  the history is in commit order
+ */
+
+/* Where every byte of the file is: their sum is max_bytes. */
+struct heir_account {
+    uint64_t live;       /* objects of the last commit: key, value and head of each */
+    uint64_t superseded; /* older versions, and what waits for the history to let it go */
+    uint64_t index;      /* of the objects */
+    uint64_t metadata;   /* header, page descriptors, history, log, blocks put by */
+    uint64_t slack;      /* lost in blocks that are larger than what is in them */
+    uint64_t free;       /* backed by memory, for later use */
+    uint64_t untouched;  /* never backed */
+    uint64_t findings;   /* things found wrong */
+    uint64_t reserved[8];
+};
+
+/* Called for each thing found wrong: the law's number (5 for K5), what, and where (an offset, or a number). */
+typedef void heir_finding(unsigned law, const char *what, uint64_t where, void *arg);
+
+/*
+ * Is the table whole? Read-only, and without a lock: it disturbs nobody, and works while the table is written and while
+ * its owner is dead in the middle of a transaction. Inside this thread's own open transaction: -EBUSY.
+ *
+ * It is done again when the table has changed meanwhile; of a table that never stands still only what is found each
+ * time is told, and *account is of a moment in between. finding and account may be NULL. Returns 0; -EUCLEAN when
+ * something is wrong; -ENOMEM (it needs about 24 bytes an object).
+ */
+HEIR_API int heir_check(struct heir_table *table, heir_finding *finding, void *arg, struct heir_account *account);
 
 /* ---- The rest ----------------------------------------------------------------------------------------- */
 
