@@ -17,12 +17,15 @@ static inline void set_really(word_t *word, uint64_t value)
 }
 #define set(word, value) hook(word, value)
 
+#include "../lib/engine/bag.c"
+#include "../lib/engine/change.c"
 #include "../lib/engine/check.c"
 #include "../lib/engine/history.c"
 #include "../lib/engine/index.c"
 #include "../lib/engine/objects.c"
 #include "../lib/engine/read.c"
 #include "../lib/engine/space.c"
+#include "../lib/engine/tree.c"
 #include "../lib/engine/undo.c"
 #include "../lib/engine/walk.c"
 
@@ -32,12 +35,16 @@ static inline void set_really(word_t *word, uint64_t value)
 
 /* ---- Tables in plain memory --------------------------------------------------------------------------- */
 
+static enum heir_type table_type; /* of the tables to come */
+
 static struct store store_new(uint64_t bytes)
 {
     struct store s = {.bytes = bytes, .seed = test_seed};
     s.base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CU_ASSERT_PTR_NOT_EQUAL_FATAL(s.base, MAP_FAILED);
     page_of(&s)->max_bytes = bytes;
+    page_of(&s)->type = table_type;
+    page_of(&s)->hash_seed = s.seed;
     return s;
 }
 
@@ -71,11 +78,13 @@ static int add_up(const void *key, size_t key_len, const void *value, size_t val
     return 0;
 }
 
+static const struct walk_what all;
+
 static uint64_t content(const struct store *s)
 {
     uint64_t sum = 0;
     bool copied;
-    CHECK_RC(walk_copy(s, 1, &copied, add_up, &sum), 0);
+    CHECK_RC(walk_copy(s, &all, 1, SIZE_MAX, &copied, add_up, &sum), 0);
     return sum;
 }
 
@@ -101,8 +110,10 @@ static void copy_image(struct store *to, const struct store *from)
 static void judge(struct store *image)
 {
     uint64_t found = 0;
-    bool copied, ok = undo_all(image, NULL) == 0 && check_store(image, tell_wrong, NULL) == 0 &&
-                      walk_copy(image, 1, &copied, add_up, &found) == 0;
+    /* the check sees the table as it will be after rolling back */
+    bool copied, ok = check_store(image, tell_wrong, NULL) == 0 && undo_all(image, NULL) == 0 &&
+                      check_store(image, tell_wrong, NULL) == 0 &&
+                      walk_copy(image, &all, 1, SIZE_MAX, &copied, add_up, &found) == 0;
     if (ok && found == crash.before)
         crash.found_before++;
     else if (ok && crash.committing && found == crash.after)
@@ -149,41 +160,60 @@ static void hook(word_t *word, uint64_t value)
 }
 
 /* One step of a transaction on both tables alike: on a twin first, to know what comes out. */
-struct step {
-    enum { PUT, DEL, ADD, TAKE, CLEAR, PUT_NEW } what;
+struct deed {
+    enum { PUT, DEL, ADD, TAKE, CLEAR, PUT_NEW, PUT_MANY, CAS, EDIT, DEL_OBJECT } what;
     uint64_t key;
     unsigned key_len;
     size_t value_len;
 };
 
-static int do_step(struct store *s, const struct step *step)
+static int do_deed(struct store *s, const struct deed *step)
 {
-    static uint8_t value[70000];
+    static uint8_t value[70000], key[256], other[8];
+    const struct heir_object many[] = {{key, step->key_len, value, step->value_len},
+                                       {other, sizeof other, value, 20},
+                                       {value, 30, key, step->key_len}};
     size_t room = sizeof value;
+    uint64_t offset;
     int64_t sum;
+    int r;
 
-    memset(value, (int)(step->key + step->value_len), step->value_len);
+    memset(value, (int)(step->key + step->value_len), step->value_len + 30);
+    memcpy(key, &step->key, sizeof step->key);
+    memcpy(other, &step->value_len, sizeof other);
     switch (step->what) {
     case PUT:
     case PUT_NEW:
-        return objects_put(s, &step->key, step->key_len, value, step->value_len, step->what == PUT_NEW);
+        return objects_put(s, key, step->key_len, value, step->value_len, step->what == PUT_NEW);
     case DEL:
-        return objects_del(s, &step->key, step->key_len);
+        return objects_del(s, key, step->key_len);
     case TAKE:
-        return objects_take(s, &step->key, step->key_len, value, &room);
+        return objects_take(s, key, step->key_len, value, &room);
+    case PUT_MANY:
+        return objects_put_many(s, many, 3, step->value_len % 2 != 0);
+    case CAS:
+        r = read_get_at(s, s->txn, key, step->key_len, value, &room);
+        return r < 0 ? r : objects_cas(s, key, step->key_len, value, room, "cas", 3);
+    case EDIT:
+        r = objects_edit(s, key, step->key_len, step->value_len, &offset);
+        if (r == 0)
+            memcpy(s->base + offset, value, step->value_len);
+        return r;
+    case DEL_OBJECT:
+        return objects_del_object(s, key, step->key_len, value, step->value_len);
     case ADD:
-        return objects_add(s, &step->key, step->key_len, 1, &sum);
+        return objects_add(s, key, step->key_len, 1, NULL, &sum);
     case CLEAR:
         return objects_clear(s);
     }
     return -EINVAL;
 }
 
-static void transact(struct store *s, const struct step *steps, size_t n, bool commit)
+static void transact(struct store *s, const struct deed *steps, size_t n, bool commit)
 {
     objects_begin(s);
     for (size_t i = 0; i < n; i++)
-        do_step(s, &steps[i]);
+        do_deed(s, &steps[i]);
     crash.committing = commit && s == crash.watched;
     if (commit)
         objects_commit(s);
@@ -193,7 +223,7 @@ static void transact(struct store *s, const struct step *steps, size_t n, bool c
 }
 
 /* The transaction on a twin, to know what it leads to; then on the table, crashing before each store. */
-static void crash_through(struct store *s, struct store *twin, const struct step *steps, size_t n, bool commit)
+static void crash_through(struct store *s, struct store *twin, const struct deed *steps, size_t n, bool commit)
 {
     copy_image(twin, s);
     crash.before = content(s);
@@ -209,11 +239,22 @@ static void crash_through(struct store *s, struct store *twin, const struct step
     check_whole(s);
 }
 
-static struct step random_step(struct rnd *rnd, unsigned keys, size_t largest)
+static struct deed random_deed(struct rnd *rnd, unsigned keys, size_t largest)
 {
     unsigned dice = (unsigned)rnd_below(rnd, 100);
-    struct step step = {.key = rnd_below(rnd, keys), .key_len = 8};
-    step.what = dice < 45 ? PUT : dice < 65 ? DEL : dice < 75 ? PUT_NEW : dice < 85 ? TAKE : dice < 98 ? ADD : CLEAR;
+    struct deed step = {.key = rnd_below(rnd, keys), .key_len = 8};
+    step.what = dice < 35   ? PUT
+                : dice < 50 ? DEL
+                : dice < 58 ? PUT_NEW
+                : dice < 66 ? TAKE
+                : dice < 76 ? ADD
+                : dice < 82 ? PUT_MANY
+                : dice < 88 ? CAS
+                : dice < 93 ? EDIT
+                : dice < 98 ? DEL_OBJECT
+                            : CLEAR;
+    if (table_type >= HEIR_BAG && (step.what == ADD || step.what == CAS || step.what == EDIT))
+        step.what = DEL; /* for one object a key */
     step.value_len = step.what == ADD ? 8 : rnd_below(rnd, 8) == 0 ? rnd_below(rnd, largest) : rnd_below(rnd, 100);
     return step;
 }
@@ -227,10 +268,10 @@ static void crash_table(uint64_t bytes, unsigned keys, size_t largest, unsigned 
     crash.image = store_new(bytes);
     crash.nest = nest;
     for (unsigned i = 0; i < transactions && crash.wrong == 0; i++) {
-        struct step steps[12];
+        struct deed steps[12];
         size_t n = 1 + (rnd_below(&rnd, 3) == 0 ? rnd_below(&rnd, 12) : 0);
         for (size_t j = 0; j < n; j++)
-            steps[j] = random_step(&rnd, keys, largest);
+            steps[j] = random_deed(&rnd, keys, largest);
         crash_through(&s, &twin, steps, n, rnd_below(&rnd, 5) != 0);
     }
     printf("  %u transactions, %lu stores, %lu more while rolling back: before %lu, after %lu, wrong %lu\n",
@@ -245,18 +286,34 @@ static void crash_table(uint64_t bytes, unsigned keys, size_t largest, unsigned 
 
 static void crash_small(void)
 {
-    crash_table(128 << 10, 60, 3000, 300, 37);
+    crash_table(128 << 10, 60, 3000, 200, 37);
 }
 
 /* A table so full that most writes fail, in the middle. */
 static void crash_full(void)
 {
-    crash_table(80 << 10, 400, 9000, 300, 41);
+    crash_table(80 << 10, 400, 9000, 200, 41);
 }
 
 static void crash_many_keys(void)
 {
-    crash_table(1 << 20, 3000, 300, 800, 101);
+    crash_table(1 << 20, 3000, 300, 400, 101);
+}
+
+/* Does putting a key split something in the index? Trees are only sorted anew most of the time. */
+static bool grows(const struct store *s, uint64_t key)
+{
+    const uint8_t *right_key;
+    struct slots slots;
+    struct plan plan;
+    struct spot spot;
+    struct way way;
+
+    change_find(s, &key, 8, &spot);
+    if (!ordered(s) || spot.vacant != NULL)
+        return spot.vacant == NULL;
+    CHECK_RC(make_plan(s, (const uint8_t *)&key, 8, &way, &slots, &right_key, &plan), 0);
+    return plan.what != SORT_LEAF || key % 64 == 0;
 }
 
 /* Index growth: crash through every store of the puts that split and double. */
@@ -267,10 +324,8 @@ static void crash_growth(void)
     crash.image = store_new(2 << 20);
     uint64_t splits = 0;
     for (uint64_t key = 0; key < 9000 && crash.wrong == 0; key++) {
-        struct step put = {.what = PUT, .key = key, .key_len = 8, .value_len = 4};
-        struct spot spot;
-        index_find(&s, index_hash(&s, &key, 8), &key, 8, &spot);
-        if (spot.vacant == NULL) {
+        struct deed put = {.what = PUT, .key = key, .key_len = 8, .value_len = 4};
+        if (grows(&s, key)) {
             splits++;
             crash_through(&s, &twin, &put, 1, splits % 3 != 0);
         }
@@ -296,11 +351,11 @@ static void churn_conserves_space(void)
     uint64_t full = 0;
 
     for (unsigned i = 0; i < 60000; i++) {
-        struct step step = random_step(&rnd, 2000, rnd_below(&rnd, 20) == 0 ? 65536 : 2000);
+        struct deed step = random_deed(&rnd, 2000, rnd_below(&rnd, 20) == 0 ? 65536 : 2000);
         if (step.what == CLEAR && rnd_below(&rnd, 20) != 0)
             step.what = PUT;
         objects_begin(&s);
-        int r = do_step(&s, &step);
+        int r = do_deed(&s, &step);
         full += r == -ENOSPC;
         if (rnd_below(&rnd, 10) == 0)
             objects_abort(&s);
@@ -310,10 +365,11 @@ static void churn_conserves_space(void)
             check_whole(&s);
     }
     printf("  %lu times full\n", (unsigned long)full);
-    struct step clear = {.what = CLEAR}, put = {.what = PUT, .key = 1, .key_len = 8, .value_len = 8};
+    struct deed clear = {.what = CLEAR}, put = {.what = PUT, .key = 1, .key_len = 8, .value_len = 8};
     transact(&s, &clear, 1, true);
+    struct deed again[] = {{.what = DEL, .key = 1, .key_len = 8}, put};
     for (unsigned i = 0; i < 20000; i++)
-        transact(&s, &put, 1, true);
+        transact(&s, again, 2, true);
     check_whole(&s);
     printf("  %lu bytes used in the end\n", (unsigned long)space_bytes_used(&s));
     CHECK_EQ(objects_committed(&s), 1);
@@ -329,9 +385,9 @@ static void full_table_can_be_emptied(void)
     int r = 0;
 
     for (; r == 0; n++) {
-        struct step put = {.what = PUT, .key = n, .key_len = 8, .value_len = 50};
+        struct deed put = {.what = PUT, .key = n, .key_len = 8, .value_len = 50};
         objects_begin(&s);
-        r = do_step(&s, &put);
+        r = do_deed(&s, &put);
         objects_commit(&s);
     }
     CHECK_EQ(r, -ENOSPC);
@@ -340,17 +396,17 @@ static void full_table_can_be_emptied(void)
     CHECK_EQ(objects_committed(&s), n);
     check_whole(&s);
     for (uint64_t key = 0; key < n; key++) {
-        struct step del = {.what = DEL, .key = key, .key_len = 8};
+        struct deed del = {.what = DEL, .key = key, .key_len = 8};
         objects_begin(&s);
-        CHECK_RC(do_step(&s, &del), 0);
+        CHECK_RC(do_deed(&s, &del), 0);
         objects_commit(&s);
     }
     check_whole(&s);
     CHECK_EQ(objects_committed(&s), 0);
     for (uint64_t key = 0; key < n * 9 / 10; key++) {
-        struct step put = {.what = PUT, .key = key * 7 + 1, .key_len = 8, .value_len = 50};
+        struct deed put = {.what = PUT, .key = key * 7 + 1, .key_len = 8, .value_len = 50};
         objects_begin(&s);
-        CHECK_RC(do_step(&s, &put), 0);
+        CHECK_RC(do_deed(&s, &put), 0);
         objects_commit(&s);
     }
     check_whole(&s);
@@ -373,11 +429,11 @@ static void full_tables_turn_over(void)
                 unsigned many = rnd_below(&rnd, 30) == 0 ? 300 : 1;
                 objects_begin(&s);
                 while (many-- > 0) {
-                    struct step put = {.what = PUT, .key = key++, .key_len = 8, .value_len = rnd_below(&rnd, most)};
-                    struct step del = {.what = DEL, .key = key - 1 - rnd_below(&rnd, 200), .key_len = 8};
-                    failed += do_step(&s, &put) == -ENOSPC;
+                    struct deed put = {.what = PUT, .key = key++, .key_len = 8, .value_len = rnd_below(&rnd, most)};
+                    struct deed del = {.what = DEL, .key = key - 1 - rnd_below(&rnd, 200), .key_len = 8};
+                    failed += do_deed(&s, &put) == -ENOSPC;
                     if (rnd_below(&rnd, 3) == 0)
-                        do_step(&s, &del);
+                        do_deed(&s, &del);
                 }
                 if (rnd_below(&rnd, 10) == 0)
                     objects_abort(&s);
@@ -386,12 +442,12 @@ static void full_tables_turn_over(void)
                 full += failed;
             }
             check_whole(&s);
-            struct step clear = {.what = CLEAR}, put = {.what = PUT, .key = key++, .key_len = 8, .value_len = 8};
+            struct deed clear = {.what = CLEAR}, put = {.what = PUT, .key = key++, .key_len = 8, .value_len = 8};
             for (unsigned again = 0; again < 1 + round % 3; again++) {
                 transact(&s, &clear, 1, round % 5 != 4);
                 check_whole(&s);
                 objects_begin(&s);
-                do_step(&s, &put);
+                do_deed(&s, &put);
                 objects_commit(&s);
                 check_whole(&s);
                 objects_collect(&s);
@@ -410,17 +466,17 @@ static void pinned_state_stays(void)
     struct rnd rnd = {test_seed};
 
     for (uint64_t key = 0; key < 500; key++) {
-        struct step put = {.what = PUT, .key = key, .key_len = 8, .value_len = key % 90};
+        struct deed put = {.what = PUT, .key = key, .key_len = 8, .value_len = key % 90};
         transact(&s, &put, 1, true);
     }
     uint64_t snap = get(&view_of(&s)->committed), want = content(&s);
     set_really(&page_of(&s)->pin_floor, snap);
     for (unsigned i = 0; i < 6000; i++) {
-        struct step step = random_step(&rnd, 700, 100);
+        struct deed step = random_deed(&rnd, 700, 100);
         transact(&s, &step, 1, rnd_below(&rnd, 8) != 0);
         if (i % 50 == 0) {
             uint64_t sum = 0;
-            CHECK_RC(walk_pinned(&s, snap, add_up, &sum), 0);
+            CHECK_RC(walk_pinned(&s, snap, &all, add_up, &sum), 0);
             CHECK_EQ(sum, want);
         }
     }
@@ -428,11 +484,11 @@ static void pinned_state_stays(void)
     CHECK_EQ(get(&view_of(&s)->horizon), snap);
     set_really(&page_of(&s)->pin_floor, 0);
     for (unsigned i = 0; i < 20000; i++) {
-        struct step put = {.what = PUT, .key = 1, .key_len = 8, .value_len = 8};
+        struct deed put = {.what = PUT, .key = 1, .key_len = 8, .value_len = 8};
         transact(&s, &put, 1, true);
     }
     uint64_t sum = 0;
-    CHECK_EQ(walk_pinned(&s, snap, add_up, &sum), -ESTALE);
+    CHECK_EQ(walk_pinned(&s, snap, &all, add_up, &sum), -ESTALE);
     check_whole(&s);
     table_end(&s);
 }
@@ -444,7 +500,7 @@ static void check_finds_damage(void)
     unsigned found = 0, tried = 0;
 
     for (uint64_t key = 0; key < 300; key++) {
-        struct step put = {.what = PUT, .key = key, .key_len = 8, .value_len = 40};
+        struct deed put = {.what = PUT, .key = key, .key_len = 8, .value_len = 40};
         transact(&s, &put, 1, true);
     }
     word_t *words[] = {&ledger_of(&s)->pages_used,
@@ -514,13 +570,46 @@ static const struct test tests[] = {
     {"full-tables-turn-over", full_tables_turn_over},
     {"pinned-state-stays", pinned_state_stays},
     {"check-finds-damage", check_finds_damage},
+    {0},
+};
+
+static const struct test tests_of_format[] = {
     {"format-is-frozen", format_is_frozen},
     {"size-classes", size_classes},
     {0},
 };
 
+static int of_sets(void)
+{
+    table_type = HEIR_SET;
+    return 0;
+}
+
+static int of_ordered_sets(void)
+{
+    table_type = HEIR_ORDERED_SET;
+    return 0;
+}
+
+static int of_bags(void)
+{
+    table_type = HEIR_BAG;
+    return 0;
+}
+
+static int of_duplicate_bags(void)
+{
+    table_type = HEIR_DUPLICATE_BAG;
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
-    const struct test_suite suites[] = {{"engine", tests, NULL}, {0}};
+    const struct test_suite suites[] = {{"format", tests_of_format, NULL},
+                                        {"sets", tests, of_sets},
+                                        {"ordered sets", tests, of_ordered_sets},
+                                        {"bags", tests, of_bags},
+                                        {"duplicate bags", tests, of_duplicate_bags},
+                                        {0}};
     return test_main(argc, argv, suites);
 }

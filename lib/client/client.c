@@ -162,6 +162,7 @@ int heir_open(const struct heir_open_options *options, struct heir **client)
     c->socket = c->lost_socket = c->bell = c->epoll = c->timer = -1;
     CDS_INIT_LIST_HEAD(&c->calls);
     CDS_INIT_LIST_HEAD(&c->events);
+    CDS_INIT_LIST_HEAD(&c->snapshots);
     pthread_mutex_init(&c->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -234,6 +235,7 @@ int heir_close(struct heir *c)
                   NULL); /* no answer: the life mutex tells the next keeper */
     }
     robust_unlock(&c->page->life.mutex);
+    snapshots_close(c);
     free_tables(c);
     client_free(c);
     return 0;

@@ -2,9 +2,10 @@
 /*
  * A client's side: its membership and its handles.
  *
- *   client.c   opening and closing          object.c   operations on objects, transactions, walks
+ *   client.c   opening and closing          object.c   operations on objects, transactions
  *   call.c     requests to the keeper       event.c    what heir_wait() tells
- *   table.c    handles, and their owners    inspect.c, admin.c, error.c, fork.c
+ *   table.c    handles, and their owners    visit.c, snapshot.c   walks; states that are held
+ *   lend.c     memory lent for editing      check.c, inspect.c, admin.c, error.c, fork.c
  *
  * Locks, in this order: heir.lock; then a table's writer mutex. heir.lock is never held while waiting for the keeper.
  * Operations on objects take no lock of the process: the mapping is found by RCU, so that a thread may detach a
@@ -24,9 +25,12 @@
 #include <urcu/list.h>
 
 /* How a table is mapped. Replaced as a whole. */
+struct lend;
+
 struct mapping {
     struct store reader; /* the read-only view: all pointers that leave the library come from here */
     struct store writer; /* base NULL: this client may not write. Its state belongs to the holder of the writer mutex */
+    struct lend *lend;   /* what heir_edit() has lent; NULL: never any. The transaction's thread's */
     struct mapping *replaced; /* the one before it, which had the same read-only view */
 };
 
@@ -73,6 +77,7 @@ struct heir {
     struct owned *seen; /* owned set as of the last look */
     uint64_t seen_room;
     struct hash tables;
+    struct cds_list_head snapshots;
 };
 
 /* A read of a handle's mapping ends; all such reads have ended. For the thread sanitizer, which does not see into
@@ -138,6 +143,20 @@ void mapping_free(struct mapping *m);
 const void *this_thread(void);
 /* What a table's first page tells. */
 void page_info(const struct store *s, struct heir_info *info);
+
+/* ---- object.c */
+
+/* Enter a read: 0 with the mapping, and RCU's read side held until handle_read_end(). *own: this thread has a
+ * transaction open. */
+int read_begin(struct heir_table *t, struct mapping **mapping, bool *own);
+int check_key(const struct store *s, const void *key, size_t key_len);
+
+/* ---- snapshot.c */
+
+/* Have the keeper hold the last committed state; let it go. -EBUSY, -EACCES, -ECONNREFUSED, ... */
+int pin_take(struct heir_table *t, uint64_t *snap);
+void pin_drop(struct heir_table *t, uint64_t snap);
+void snapshots_close(struct heir *c); /* all of them */
 
 /* ---- event.c, with the lock held */
 bool event_push(struct heir *c, const struct heir_event *event); /* false: no memory */

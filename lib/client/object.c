@@ -6,11 +6,11 @@
  * the fence. A client that was stopped, and whose table was given to another meanwhile, is refused here at its next
  * write, and cannot be overtaken later, because the owner changes only under that mutex.
  */
+#include "bag.h"
 #include "client.h"
+#include "lend.h"
 #include "objects.h"
 #include "read.h"
-#include "space.h"
-#include "walk.h"
 #include <errno.h>
 
 /* ---- Writing ------------------------------------------------------------------------------------------ */
@@ -109,10 +109,12 @@ static int write_end(struct heir_table *t, struct store *s, bool open, int r)
     return r;
 }
 
-static int check_key(const struct store *s, const void *key, size_t key_len)
+int check_key(const struct store *s, const void *key, size_t key_len)
 {
     const struct table_page *page = page_of(s);
     if (unlikely(key == NULL || key_len == 0 || key_len > HEIR_KEY_MAX))
+        return -EINVAL;
+    if (unlikely(bag(s)) && key_len > HEIR_KEY_MAX - BAG_NUMBER)
         return -EINVAL;
     return unlikely(page->key_size != 0 && page->key_size != key_len) ? -EINVAL : 0;
 }
@@ -127,83 +129,125 @@ static int check_value(const struct store *s, const void *value, size_t value_le
     return unlikely(page->value_size != 0 && page->value_size != value_len) ? -EINVAL : 0;
 }
 
-static int put(struct heir_table *t, const void *key, size_t key_len, const void *value, size_t value_len,
-               bool only_new)
+/* A write of one key: the frame of those that follow. `operation` may use s, r and the function's arguments. */
+#define WRITE(check, operation)                                                                                        \
+    do {                                                                                                               \
+        struct store *s;                                                                                               \
+        unsigned tries = 0;                                                                                            \
+        bool open;                                                                                                     \
+        int r = write_begin(t, &s, &open);                                                                             \
+        if (unlikely(r < 0))                                                                                           \
+            return r;                                                                                                  \
+        if (likely((r = (check)) == 0)) {                                                                              \
+            do {                                                                                                       \
+                r = (operation);                                                                                       \
+            } while (unlikely(try_again(s, open, r, &tries)));                                                         \
+        }                                                                                                              \
+        return write_end(t, s, open, r);                                                                               \
+    } while (0)
+
+static int check_object(const struct store *s, const void *key, size_t key_len, const void *value, size_t value_len)
 {
-    struct store *s;
-    unsigned tries = 0;
-    bool open;
-    int r = write_begin(t, &s, &open);
-    if (unlikely(r < 0))
-        return r;
-    if ((r = check_key(s, key, key_len)) == 0 && (r = check_value(s, value, value_len)) == 0)
-        do {
-            r = objects_put(s, key, key_len, value, value_len, only_new);
-        } while (try_again(s, open, r, &tries));
-    return write_end(t, s, open, r);
+    int r = check_key(s, key, key_len);
+    return likely(r == 0) ? check_value(s, value, value_len) : r;
+}
+
+/* Where several objects a key make no sense. */
+static int check_single(const struct store *s, const void *key, size_t key_len, const void *value, size_t value_len)
+{
+    return unlikely(bag(s)) ? -ENOTSUP : check_object(s, key, key_len, value, value_len);
+}
+
+static int check_all(const struct store *s, const struct heir_object *objects, size_t count)
+{
+    int r = objects == NULL && count != 0 ? -EINVAL : 0;
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = check_object(s, objects[i].key, objects[i].key_len, objects[i].value, objects[i].value_len);
+    return r;
 }
 
 int heir_put(struct heir_table *t, const void *key, size_t key_len, const void *value, size_t value_len)
 {
-    return put(t, key, key_len, value, value_len, false);
+    WRITE(check_object(s, key, key_len, value, value_len), objects_put(s, key, key_len, value, value_len, false));
 }
 
 int heir_put_new(struct heir_table *t, const void *key, size_t key_len, const void *value, size_t value_len)
 {
-    return put(t, key, key_len, value, value_len, true);
+    WRITE(check_object(s, key, key_len, value, value_len), objects_put(s, key, key_len, value, value_len, true));
+}
+
+int heir_put_many(struct heir_table *t, const struct heir_object *objects, size_t count)
+{
+    WRITE(check_all(s, objects, count), objects_put_many(s, objects, count, false));
+}
+
+int heir_put_new_many(struct heir_table *t, const struct heir_object *objects, size_t count)
+{
+    WRITE(check_all(s, objects, count), objects_put_many(s, objects, count, true));
+}
+
+int heir_cas(struct heir_table *t, const void *key, size_t key_len, const void *expected, size_t expected_len,
+             const void *value, size_t value_len)
+{
+    if (expected == NULL && expected_len != 0)
+        return -EINVAL;
+    WRITE(check_single(s, key, key_len, value, value_len),
+          objects_cas(s, key, key_len, expected, expected_len, value, value_len));
 }
 
 int heir_take(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len)
 {
-    struct store *s;
-    unsigned tries = 0;
-    bool open;
-    int r = write_begin(t, &s, &open);
-    if (r < 0)
-        return r;
-    if ((r = check_key(s, key, key_len)) == 0) {
-        if (value == NULL && value_len != NULL && *value_len != 0)
-            r = -EINVAL;
-        else
-            do {
-                r = objects_take(s, key, key_len, value, value_len);
-            } while (try_again(s, open, r, &tries));
-    }
-    return write_end(t, s, open, r);
+    if (value == NULL && value_len != NULL && *value_len != 0)
+        return -EINVAL;
+    WRITE(check_key(s, key, key_len), objects_take(s, key, key_len, value, value_len));
 }
 
 int heir_del(struct heir_table *t, const void *key, size_t key_len)
 {
-    return heir_take(t, key, key_len, NULL, NULL);
+    WRITE(check_key(s, key, key_len), objects_del(s, key, key_len));
+}
+
+int heir_del_object(struct heir_table *t, const void *key, size_t key_len, const void *value, size_t value_len)
+{
+    if (value == NULL && value_len != 0)
+        return -EINVAL;
+    WRITE(check_key(s, key, key_len), objects_del_object(s, key, key_len, value, value_len));
 }
 
 int heir_add(struct heir_table *t, const void *key, size_t key_len, int64_t delta, int64_t *result)
 {
-    struct store *s;
-    unsigned tries = 0;
-    bool open;
-    int r = write_begin(t, &s, &open);
-    if (unlikely(r < 0))
-        return r;
-    if ((r = check_key(s, key, key_len)) == 0 && (r = check_value(s, &delta, sizeof delta)) == 0)
-        do {
-            r = objects_add(s, key, key_len, delta, result);
-        } while (try_again(s, open, r, &tries));
-    return write_end(t, s, open, r);
+    WRITE(check_single(s, key, key_len, &delta, sizeof delta), objects_add(s, key, key_len, delta, NULL, result));
+}
+
+int heir_add_wrap(struct heir_table *t, const void *key, size_t key_len, int64_t delta, int64_t limit, int64_t wrap,
+                  int64_t *result)
+{
+    WRITE(check_single(s, key, key_len, &delta, sizeof delta),
+          objects_add(s, key, key_len, delta, &(struct add_limit){limit, wrap}, result));
 }
 
 int heir_clear(struct heir_table *t)
 {
-    struct store *s;
-    unsigned tries = 0;
-    bool open;
-    int r = write_begin(t, &s, &open);
-    if (r < 0)
+    WRITE(0, objects_clear(s));
+}
+
+static int edit(struct heir_table *t, struct store *s, const void *key, size_t key_len, size_t value_len, void **value)
+{
+    struct mapping *m = t->txn_mapping;
+    uint64_t offset, mark = s->log_count;
+    int r = objects_edit(s, key, key_len, value_len, &offset);
+    if (r < 0 || (r = lend_out(m, offset, value_len, value)) == 0)
         return r;
-    do {
-        r = objects_clear(s);
-    } while (try_again(s, open, r, &tries));
-    return write_end(t, s, open, r);
+    int undone = objects_undo(s, mark);
+    return undone < 0 ? undone : r;
+}
+
+int heir_edit(struct heir_table *t, const void *key, size_t key_len, size_t value_len, void **value)
+{
+    if (value == NULL)
+        return -EINVAL;
+    *value = NULL;
+    WRITE(open ? check_single(s, key, key_len, s, value_len) : -EINVAL, edit(t, s, key, key_len, value_len, value));
 }
 
 /* ---- Transactions ------------------------------------------------------------------------------------- */
@@ -242,6 +286,7 @@ static int end(struct heir_table *t, bool commit)
     if (thread != this_thread())
         return -EPERM;
     struct store *s = &t->txn_mapping->writer;
+    lend_end(t->txn_mapping);
     if (commit)
         objects_commit(s);
     else
@@ -263,8 +308,7 @@ int heir_abort(struct heir_table *t)
 
 /* ---- Reading ------------------------------------------------------------------------------------------ */
 
-/* Enter a read: 0 with the mapping, and RCU's read side held. *own: this thread has a transaction open. */
-static int read_begin(struct heir_table *t, struct mapping **mapping, bool *own)
+int read_begin(struct heir_table *t, struct mapping **mapping, bool *own)
 {
     int r = 0;
 
@@ -298,7 +342,7 @@ static int get_value(struct heir_table *t, const void *key, size_t key_len, void
     if (unlikely(r < 0))
         return r;
     if (likely((r = check_key(&m->reader, key, key_len)) == 0)) {
-        r = unlikely(own) ? read_own(&m->writer, key, key_len, value, value_len)
+        r = unlikely(own) ? read_get_at(&m->writer, m->writer.txn, key, key_len, value, value_len)
                           : read_get(&m->reader, key, key_len, value, value_len);
     }
     handle_read_end(t);
@@ -317,66 +361,33 @@ int heir_has(struct heir_table *t, const void *key, size_t key_len)
     return get_value(t, key, key_len, NULL, NULL);
 }
 
-/* ---- Walks -------------------------------------------------------------------------------------------- */
-
-#define SMALL_TABLE (UINT64_C(256) << 10) /* bytes: copying it takes less than asking the keeper */
-#define SMALL_TRIES 3
-#define COPY_TRIES  100
-
-static void unpin_myself(struct heir *c, uint64_t table, uint64_t txn)
+/* Is this client the only one who may write, so that nothing changes under its eyes? */
+static bool sole_writer(const struct heir_table *t, const struct table_page *page)
 {
-    for (unsigned i = 0; i < PINS_A_CLIENT; i++) {
-        if (get(&c->page->pins[i].table) == table && get(&c->page->pins[i].txn) == txn)
-            set(&c->page->pins[i].table, 0);
-    }
+    return t->client != NULL && page->access != HEIR_PUBLIC && t->epoch != 0 &&
+           get(&page->owner) == owner_word(t->epoch, t->client->id);
 }
 
-/* Of the last committed state. */
-static int walk(struct heir_table *t, const struct store *s, heir_visit *visit, void *arg)
-{
-    struct wire_request q = {.head.type = WIRE_PIN, .table = t->id};
-    struct wire_reply reply;
-    bool copied = false, keeper = t->client != NULL && t->client->socket >= 0;
-    int r = -EAGAIN;
-
-    if (!keeper || space_bytes_used(s) <= SMALL_TABLE)
-        r = walk_copy(s, keeper ? SMALL_TRIES : COPY_TRIES, &copied, visit, arg);
-    if (!keeper || r != -EAGAIN || copied)
-        return r;
-    r = call(t->client, &q, deadline_after(t->client->timeout_ms), &reply, NULL);
-    if (r < 0)
-        return r == -EACCES || r == -ENOMEM ? r : walk_copy(s, COPY_TRIES, &copied, visit, arg);
-    r = walk_pinned(s, reply.value, visit, arg);
-    q = (struct wire_request){.head.type = WIRE_UNPIN, .table = t->id, .id = reply.value};
-    if (call_once(t->client, &q, deadline_after(t->client->timeout_ms), &reply, NULL) < 0)
-        unpin_myself(t->client, t->id, q.id); /* the next keeper asks our page */
-    return r;
-}
-
-int heir_foreach(struct heir_table *t, heir_visit *visit, void *arg)
+int heir_view(struct heir_table *t, const void *key, size_t key_len, const void **value, size_t *value_len)
 {
     struct mapping *m;
     bool own;
 
-    if (visit == NULL)
+    if (value == NULL || value_len == NULL)
         return -EINVAL;
     int r = read_begin(t, &m, &own);
     if (r < 0)
         return r;
-    /* not in RCU's read side: visit may do anything, and the keeper may be a thread of ours that waits for a grace
-     * period */
-    atomic_fetch_add(&t->users, 1);
+    if ((r = check_key(&m->reader, key, key_len)) == 0) {
+        if (own)
+            r = read_view_at(&m->reader, m->writer.txn, key, key_len, value, value_len);
+        else if (!sole_writer(t, page_of(&m->reader)))
+            r = -EPERM;
+        else
+            do {
+                r = read_view_at(&m->reader, sight_now(&m->reader).snap, key, key_len, value, value_len);
+            } while (r == -ESTALE);
+    }
     handle_read_end(t);
-    r = own ? walk_own(&m->writer, visit, arg) : walk(t, &m->reader, visit, arg);
-    atomic_fetch_sub(&t->users, 1);
     return r;
-}
-
-int heir_range(struct heir_table *t, const void *from, size_t from_len, const void *to, size_t to_len,
-               heir_visit *visit, void *arg)
-{
-    (void)from, (void)from_len, (void)to, (void)to_len, (void)arg;
-    if (t == NULL || visit == NULL)
-        return -EINVAL;
-    return fork_same(t->generation) ? -ENOTSUP : -ENOTCONN;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Handles of tables: making them, mapping and unmapping, and the calls that change who owns a table. */
-#include "client.h"
+#include "lend.h"
 #include "objects.h"
 #include "robust.h"
 #include "shm.h"
@@ -75,6 +75,7 @@ void mapping_free(struct mapping *m)
     if (m == NULL)
         return;
     munmap(m->reader.base, m->reader.bytes);
+    lend_free(m);
     if (m->writer.base != NULL)
         munmap(m->writer.base, m->writer.bytes);
     free(m->replaced);
@@ -190,6 +191,7 @@ void table_abort(struct heir_table *t)
     struct mapping *m = t->txn_mapping;
     if (t->txn_thread != this_thread())
         return;
+    lend_end(m);
     objects_abort(&m->writer);
     t->txn_thread = NULL;
     writer_unlock(page_of(&m->writer));
@@ -238,7 +240,7 @@ static int put_options(struct wire_request *q, const struct heir_table_options *
     q->data_len = (uint32_t)o->heir_data_len;
     if (o->heir_data_len != 0)
         memcpy(q->data, o->heir_data, o->heir_data_len);
-    return o->type == HEIR_SET ? 0 : -ENOTSUP;
+    return 0;
 }
 
 static int open_by_name(struct heir *c, struct wire_request *q, const char *name, uint64_t deadline,

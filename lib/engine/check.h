@@ -1,22 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Is a table whole? Read-only; of a table that nobody writes meanwhile and that has no transaction open.
- *
- *  K1  the header's numbers agree with each other and with the size of the file
- *  K2  every page of the heap is in exactly one span, large block or free run, and free runs are joined and listed
- *  K3  every block is in use exactly once, or free: index, versions, history and what waits in it account for all of
- * them K4  every entry of the directory with the same low bits leads to the same segment K5  every version in the index
- * is found by its key, and objects counts the living K6  the history is in commit order
+ * Is a table whole, and where is every byte of it? Read-only; the laws K1 to K6 stand in heir.h. Nothing that is found
+ * in the table is trusted: no offset is followed that does not lead to a block in use, and everything ends.
  */
 #ifndef HEIR_CHECK_H
 #define HEIR_CHECK_H
 
 #include "store.h"
 
-/* Called for each thing found wrong. */
-typedef void check_report(unsigned law, const char *what, uint64_t where, void *arg);
+/* Look once, at a table that nobody writes meanwhile: as it will be after rolling back. The number of things found
+ * wrong, or -ENOMEM. */
+int check_store(const struct store *s, heir_finding *report, void *arg);
 
-/* The number of things that are wrong, or -ENOMEM. Follows nothing that is not backed. */
-int check_store(const struct store *s, check_report *report, void *arg);
+/* Look at a table that may be being written, until what is found is certain: as heir_check(). The number of things
+ * found wrong, or -ENOMEM. account may be NULL. */
+int check_table(const struct store *s, heir_finding *report, void *arg, struct heir_account *account);
 
 #endif

@@ -20,7 +20,7 @@
  * is about to go and pins a newer one, or we see the pin.
  */
 #include "history.h"
-#include "index.h"
+#include "tree.h"
 
 #define HISTORY_KEEP 128u
 #define KEEP_LEAST   8u
@@ -146,6 +146,28 @@ static bool needs_chunk(const struct store *s)
     return tail % CHUNK_RECORDS == 0 && tail != 0 && peek(&l->spare[SPARE_CHUNK]) == 0;
 }
 
+static int swept(struct store *s, uint64_t clearing)
+{
+    int r;
+    log_set(s, &ledger_of(s)->sweep, 0);
+    if ((r = index_forget(s, clearing)) < 0 || (r = append(s, 0, clearing)) < 0)
+        return r;
+    return 1;
+}
+
+static int sweep_tree(struct store *s, const struct clearing *c)
+{
+    word_t *at_word = &ledger_of(s)->sweep;
+    uint64_t cursor = peek(at_word), directory = peek(&c->directory);
+    int r = tree_sweep(s, directory, &cursor, SWEEP_SLOTS);
+
+    if (r == INDEX_END && (r = undo_reserve(s, 2 * SPACE_LOG)) == 0)
+        return swept(s, (uint64_t)((const uint8_t *)c - s->base));
+    if (r == 0)
+        log_set(s, at_word, cursor);
+    return r;
+}
+
 /* Work off a part of a cleared index; a slot's older versions have been in earlier records. 1: done. */
 static int sweep(struct store *s, uint64_t clearing)
 {
@@ -156,6 +178,8 @@ static int sweep(struct store *s, uint64_t clearing)
 
     if (c == NULL)
         return -EUCLEAN;
+    if (ordered(s))
+        return sweep_tree(s, c);
     for (int budget = SWEEP_SLOTS; budget > 0;) {
         uint64_t entry = cursor / INDEX_SEGMENT_SLOTS, slot = cursor % INDEX_SEGMENT_SLOTS;
         r = undo_reserve(s, 4 * SPACE_LOG);
@@ -164,11 +188,8 @@ static int sweep(struct store *s, uint64_t clearing)
         if (r < 0 || (r = index_word(s, c->directory, entry, &word)) < 0)
             return r;
         if (r == INDEX_END) {
-            log_set(s, at_word, 0);
-            if ((r = index_forget(s, clearing)) < 0 || (r = append(s, 0, index_offset(c->directory))) < 0)
-                return r;
-            r = append(s, 0, clearing);
-            return r < 0 ? r : 1;
+            r = append(s, 0, index_offset(c->directory));
+            return r < 0 ? r : swept(s, clearing);
         }
         if (entry >> index_depth(word) != 0) { /* its segment has been swept at an earlier entry */
             cursor += INDEX_SEGMENT_SLOTS - slot;
@@ -222,7 +243,7 @@ static int work_off(struct store *s, const struct record *record)
         r = gone != 0 ? space_free(s, gone) : 0;
         return r < 0 ? r : 1;
     case GONE_DELETED:
-        r = index_drop(s, gone);
+        r = ordered(s) ? tree_drop(s, gone) : index_drop(s, gone);
         if (r > 0)
             r = append(s, 0, gone);
         return r < 0 ? r : 1;
@@ -369,6 +390,8 @@ int history_step(struct store *s, bool deleting)
         uint64_t block;
         if (likely(peek(&l->spare[i]) != 0))
             continue;
+        if ((i == SPARE_SEGMENT || i == SPARE_DIRECTORY) && ordered(s))
+            continue; /* an empty tree needs no memory */
         r = undo_reserve(s, SPACE_LOG);
         if (r == 0)
             r = history_alloc(s, spare_bytes[i], &block);

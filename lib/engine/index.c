@@ -104,7 +104,7 @@ int index_find(const struct store *s, uint32_t hash, const void *key, size_t key
     uint64_t word;
     word_t *slots = segment_of(s, peek(&view_of(s)->directory), hash, &word);
 
-    *spot = (struct spot){0};
+    *spot = (struct spot){.tag = hash};
     if (slots == NULL)
         return -EUCLEAN;
     for (unsigned i = 0; i < INDEX_REACH; i++) {
@@ -283,7 +283,12 @@ int index_split(struct store *s, uint32_t hash)
 int index_format(struct store *s)
 {
     uint64_t segment, directory;
-    int r = history_spare(s, SPARE_SEGMENT, &segment);
+    int r;
+    if (ordered(s)) {
+        log_set(s, &view_of(s)->directory, 0);
+        return 0;
+    }
+    r = history_spare(s, SPARE_SEGMENT, &segment);
     if (r == 0)
         r = history_spare(s, SPARE_DIRECTORY, &directory);
     if (r < 0)

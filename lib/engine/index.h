@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The index of a set: from key to version. Extendible hashing; see index.c.
+ * The index of a set: from key to version. Extendible hashing; see index.c. That of the other types is in tree.h.
  */
 #ifndef HEIR_INDEX_H
 #define HEIR_INDEX_H
@@ -42,9 +42,11 @@ static inline uint64_t slot_version(uint64_t slot)
 struct spot {
     word_t *slot; /* of the key; NULL: it is not there */
     struct version *version;
-    word_t *vacant; /* where it can be put; NULL: the segment must be split first */
+    word_t *vacant; /* where it can be put; NULL: room must be made first */
+    uint32_t tag;   /* the high half of the slot word for this key */
 };
 
+/* An empty index, of whatever type the table is. -ENOSPC. */
 int index_format(struct store *s);
 
 /* Writer: look a key up. -EUCLEAN. */

@@ -21,6 +21,9 @@ void objects_begin(struct store *s);
 void objects_commit(struct store *s);
 int objects_abort(struct store *s);
 
+/* Take back what was done since s->log_count was `mark`. -EUCLEAN. */
+int objects_undo(struct store *s, uint64_t mark);
+
 /* Outside of a transaction, when one could not have space: take back all that can be, in transactions of its own. true:
  * it may be worth while to try again. */
 bool objects_collect(struct store *s);
@@ -29,10 +32,24 @@ bool objects_collect(struct store *s);
  * So in a table that cannot grow, do it now. */
 void objects_make_room(struct store *s);
 
+/* Each as the function of heir.h whose name it bears. */
 int objects_put(struct store *s, const void *key, size_t key_len, const void *value, size_t value_len, bool only_new);
+int objects_put_many(struct store *s, const struct heir_object *objects, size_t count, bool only_new);
+int objects_cas(struct store *s, const void *key, size_t key_len, const void *expected, size_t expected_len,
+                const void *value, size_t value_len);
 int objects_del(struct store *s, const void *key, size_t key_len);
+int objects_del_object(struct store *s, const void *key, size_t key_len, const void *value, size_t value_len);
 int objects_take(struct store *s, const void *key, size_t key_len, void *value, size_t *value_len);
-int objects_add(struct store *s, const void *key, size_t key_len, int64_t delta, int64_t *result);
 int objects_clear(struct store *s);
+
+/* limit NULL: -ERANGE on overflow. */
+struct add_limit {
+    int64_t limit, wrap;
+};
+int objects_add(struct store *s, const void *key, size_t key_len, int64_t delta, const struct add_limit *limit,
+                int64_t *result);
+
+/* *offset: of the value, which the caller may write to until the transaction ends. */
+int objects_edit(struct store *s, const void *key, size_t key_len, size_t value_len, uint64_t *offset);
 
 #endif

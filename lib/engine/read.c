@@ -9,7 +9,7 @@
  * again.
  */
 #include "read.h"
-#include "index.h"
+#include "bag.h"
 
 struct sight sight_now(const struct store *s)
 {
@@ -33,16 +33,12 @@ enum sight_end sight_check(const struct store *s, const struct sight *sight)
     return peek(&view_of(s)->rollbacks) == sight->rollbacks ? SIGHT_TRUE : SIGHT_AGAIN;
 }
 
-/* The version that state `snap` knows: 0, -ENOENT, or -EUCLEAN, which means damage only if the sight holds. */
-static int find(const struct store *s, uint64_t snap, uint32_t hash, const void *key, size_t key_len,
-                struct version **version)
+/* Of the versions of a key, of which v is the newest, the one that state `snap` knows. */
+static int known_to(const struct store *s, uint64_t snap, struct version *v, const void *key, size_t key_len,
+                    struct version **version)
 {
-    struct version *v;
     uint64_t newer = UINT64_MAX, offset;
-    int r = index_peek(s, snap, hash, key, key_len, &v);
 
-    if (unlikely(r < 0))
-        return r;
     for (; v != NULL; v = version_of_key(s, offset, key, key_len)) {
         uint64_t made = version_made(v), ended = version_ended(v);
         if (likely(made <= snap)) {
@@ -59,6 +55,22 @@ static int find(const struct store *s, uint64_t snap, uint32_t hash, const void 
     return newer == UINT64_MAX ? -ENOENT : -EUCLEAN;
 }
 
+int read_find(const struct store *s, uint64_t snap, const void *key, size_t key_len, struct version **version)
+{
+    struct version *newest;
+    if (unlikely(bag(s)))
+        return bag_find(s, snap, key, key_len, version);
+    int r = ordered(s) ? tree_peek(s, snap, key, key_len, &newest)
+                       : index_peek(s, snap, index_hash(s, key, key_len), key, key_len, &newest);
+    return unlikely(r < 0) ? r : known_to(s, snap, newest, key, key_len, version);
+}
+
+/* How long the key in a version is that was found by this one. */
+static size_t whole_key(const struct store *s, size_t key_len)
+{
+    return unlikely(bag(s)) ? key_len + BAG_NUMBER : key_len;
+}
+
 static int copy_out(const struct store *s, const struct version *v, size_t key_len, void *value, size_t room,
                     size_t *len)
 {
@@ -72,22 +84,20 @@ static int copy_out(const struct store *s, const struct version *v, size_t key_l
     return 0;
 }
 
-static int read_at(const struct store *s, uint64_t snap, uint32_t hash, const void *key, size_t key_len, void *value,
+static int read_at(const struct store *s, uint64_t snap, const void *key, size_t key_len, void *value,
                    const size_t *room, size_t *len)
 {
     struct version *v;
-    int r = find(s, snap, hash, key, key_len, &v);
-    return r == 0 && room != NULL ? copy_out(s, v, key_len, value, *room, len) : r;
+    int r = read_find(s, snap, key, key_len, &v);
+    return r == 0 && room != NULL ? copy_out(s, v, whole_key(s, key_len), value, *room, len) : r;
 }
 
 int read_get(const struct store *s, const void *key, size_t key_len, void *value, size_t *value_len)
 {
-    uint32_t hash = index_hash(s, key, key_len);
-
     for (;;) {
         struct sight sight = sight_now(s);
         size_t len = 0;
-        int r = read_at(s, sight.snap, hash, key, key_len, value, value_len, &len);
+        int r = read_at(s, sight.snap, key, key_len, value, value_len, &len);
         if (likely(sight_check(s, &sight) == SIGHT_TRUE)) {
             if (value_len != NULL && (r == 0 || r == -ENOBUFS))
                 *value_len = len;
@@ -96,11 +106,47 @@ int read_get(const struct store *s, const void *key, size_t key_len, void *value
     }
 }
 
-int read_own(const struct store *s, const void *key, size_t key_len, void *value, size_t *value_len)
+int read_get_at(const struct store *s, uint64_t snap, const void *key, size_t key_len, void *value, size_t *value_len)
 {
-    size_t len = 0;
-    int r = read_at(s, s->txn, index_hash(s, key, key_len), key, key_len, value, value_len, &len);
-    if (value_len != NULL && (r == 0 || r == -ENOBUFS))
-        *value_len = len;
-    return r;
+    for (;;) {
+        struct sight sight = {.snap = snap};
+        size_t len = 0;
+        sight_refresh(s, &sight);
+        int r = read_at(s, snap, key, key_len, value, value_len, &len);
+        switch (sight_check(s, &sight)) {
+        case SIGHT_TRUE:
+            if (value_len != NULL && (r == 0 || r == -ENOBUFS))
+                *value_len = len;
+            return r;
+        case SIGHT_GONE:
+            return -ESTALE;
+        case SIGHT_AGAIN:
+            break;
+        }
+    }
+}
+
+int read_view_at(const struct store *s, uint64_t snap, const void *key, size_t key_len, const void **value,
+                 size_t *value_len)
+{
+    for (;;) {
+        struct sight sight = {.snap = snap};
+        struct version *v;
+        sight_refresh(s, &sight);
+        int r = read_find(s, snap, key, key_len, &v);
+        if (r == 0) {
+            *value = version_value(v, whole_key(s, key_len));
+            *value_len = version_value_len(v);
+            if (at(s, (uint64_t)((uint8_t *)v - s->base), version_bytes(whole_key(s, key_len), *value_len)) == NULL)
+                r = -EUCLEAN;
+        }
+        switch (sight_check(s, &sight)) {
+        case SIGHT_TRUE:
+            return r;
+        case SIGHT_GONE:
+            return -ESTALE;
+        case SIGHT_AGAIN:
+            break;
+        }
+    }
 }

@@ -9,7 +9,7 @@
 #ifndef HEIR_READ_H
 #define HEIR_READ_H
 
-#include "store.h"
+#include "version.h"
 #include <stdbool.h>
 
 /* The state being looked at, and how to tell that looking went wrong. */
@@ -32,7 +32,15 @@ enum sight_end sight_check(const struct store *s, const struct sight *sight);
 /* Copy a value out. value_len as in heir_get(). -ENOENT, -ENOBUFS, -EUCLEAN. */
 int read_get(const struct store *s, const void *key, size_t key_len, void *value, size_t *value_len);
 
-/* The same for the thread that has the transaction open: its own changes. */
-int read_own(const struct store *s, const void *key, size_t key_len, void *value, size_t *value_len);
+/* The same of state `snap`: one that a pin holds, or in its own thread the open transaction (s->txn). -ESTALE. */
+int read_get_at(const struct store *s, uint64_t snap, const void *key, size_t key_len, void *value, size_t *value_len);
+
+/* Where the value is, instead of a copy. -ENOENT, -EUCLEAN, -ESTALE. */
+int read_view_at(const struct store *s, uint64_t snap, const void *key, size_t key_len, const void **value,
+                 size_t *value_len);
+
+/* Between sights: the version of a key that state `snap` knows. -ENOENT; -EUCLEAN means damage only if the sight holds.
+ */
+int read_find(const struct store *s, uint64_t snap, const void *key, size_t key_len, struct version **version);
 
 #endif

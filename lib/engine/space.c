@@ -16,6 +16,7 @@
  */
 #include "space.h"
 #include "shm.h"
+#include <stdlib.h>
 
 enum page_kind { PAGE_NONE, PAGE_SPAN, PAGE_INNER, PAGE_LARGE, PAGE_FREE, PAGE_FREE_LAST };
 
@@ -399,7 +400,8 @@ int space_free(struct store *s, uint64_t offset)
     word_t *head = &ledger_of(s)->partial[class];
     uint64_t free = peek(&d->free), index = (offset - page * PAGE_BYTES) / class_bytes(class),
              all = span_all_free(class);
-    if (offset != page * PAGE_BYTES + index * class_bytes(class) || (free >> index & 1) != 0 || (all >> index & 1) == 0)
+    if (index >= 64 || offset != page * PAGE_BYTES + index * class_bytes(class) || (free >> index & 1) != 0 ||
+        (all >> index & 1) == 0)
         return -EUCLEAN;
     log_set(s, &d->free, free | UINT64_C(1) << index);
     if (free == 0 && (r = list_add(s, head, page)) < 0)
@@ -442,60 +444,161 @@ uint64_t space_bytes_taken(const struct store *s)
 
 /* ---- Checking ------------------------------------------------------------------------------------------ */
 
-static bool listed(const struct store *s, const word_t *head, uint64_t page)
+uint64_t space_front(const struct store *s)
 {
-    uint64_t most = peek(&ledger_of(s)->frontier);
-    for (uint64_t p = peek(head); p != 0 && in_heap(s, p) && most > 0; p = next_of(desc(s, p)), most--) {
-        if (p == page)
-            return true;
-    }
-    return false;
+    return front_bytes(s, get(&view_of(s)->limit));
 }
 
-uint64_t space_visit(const struct store *s, void (*block)(uint64_t offset, void *arg),
-                     void (*bad)(const char *what, uint64_t where, void *arg), void *arg)
+static bool looked_at(const struct store *s, const struct space_look *look, uint64_t page)
+{
+    return page >= s->heap_first && page < look->frontier;
+}
+
+uint64_t space_block(const struct store *s, const struct space_look *look, uint64_t offset)
+{
+    uint64_t page = offset / PAGE_BYTES, word;
+
+    if (!looked_at(s, look, page))
+        return 0;
+    word = look->word(&desc(s, page)->kind, look->arg);
+    if (kind_of(word) == PAGE_INNER && pages_of(word) <= page - s->heap_first) {
+        page -= pages_of(word);
+        word = look->word(&desc(s, page)->kind, look->arg);
+    }
+    uint64_t pages = pages_of(word), within = offset - page * PAGE_BYTES;
+    unsigned class = word >> 8 & 0xff;
+    if (pages == 0 || pages > look->frontier - page)
+        return 0;
+    if (kind_of(word) == PAGE_LARGE)
+        return within == 0 ? pages * PAGE_BYTES : 0;
+    if (kind_of(word) != PAGE_SPAN || class >= SIZE_CLASSES)
+        return 0;
+    uint64_t size = class_bytes(class), index = within / size;
+    if (index * size != within || index >= 64 || within + size > pages * PAGE_BYTES)
+        return 0;
+    return (look->word(&desc(s, page)->free, look->arg) >> index & 1) == 0 ? size : 0;
+}
+
+/* Mark the pages of a list: of spans of a class, or of runs of a bin. */
+static void mark_list(const struct store *s, const struct space_look *look, const word_t *head, bool runs,
+                      unsigned number, uint64_t *marks)
+{
+    uint64_t next;
+
+    for (uint64_t page = look->word(head, look->arg), prev = 0; page != 0; prev = page, page = next) {
+        if (!looked_at(s, look, page)) {
+            look->bad("a list of pages leads out of the heap", prev, page, look->arg);
+            return;
+        }
+        uint64_t bit = page - s->heap_first, kind = look->word(&desc(s, page)->kind, look->arg);
+        uint64_t links = look->word(&desc(s, page)->links, look->arg);
+        if ((marks[bit / 64] >> bit % 64 & 1) != 0) {
+            look->bad("a page is in two lists, or a list is a circle", page, links, look->arg);
+            return;
+        }
+        marks[bit / 64] |= UINT64_C(1) << bit % 64;
+        bool right = runs ? kind_of(kind) == PAGE_FREE && pages_of(kind) != 0 && log2_of(pages_of(kind)) == number
+                          : kind_of(kind) == PAGE_SPAN && (kind >> 8 & 0xff) == number;
+        if (!right)
+            look->bad("a page is in the wrong list", page, kind, look->arg);
+        if ((links & 0xffffffffu) != prev)
+            look->bad("a page's link back is wrong", page, links, look->arg);
+        next = links >> 32;
+    }
+}
+
+/* One page that begins a span, a large block or a free run: how many it has, 0 when it begins nothing. */
+static uint64_t visit_page(const struct store *s, const struct space_look *look, uint64_t page, bool marked,
+                           bool *is_free, uint64_t *idle, uint64_t *lost)
+{
+    uint64_t word = look->word(&desc(s, page)->kind, look->arg), free = look->word(&desc(s, page)->free, look->arg);
+    uint64_t pages = pages_of(word);
+    unsigned class = word >> 8 & 0xff;
+
+    *is_free = kind_of(word) == PAGE_FREE;
+    if (pages == 0 || pages > look->frontier - page || (word & 0xffff0000u) != 0)
+        return 0;
+    switch (kind_of(word)) {
+    case PAGE_FREE:
+        if (page + pages == look->frontier)
+            look->bad("a free run is at the end of the heap", page, word, look->arg);
+        if (pages > 1 && look->word(&desc(s, page + pages - 1)->kind, look->arg) != kind_word(PAGE_FREE_LAST, 0, pages))
+            look->bad("a free run has no end", page, word, look->arg);
+        if (!marked)
+            look->bad("a free run is in no list", page, word, look->arg);
+        *idle += pages * PAGE_BYTES;
+        return pages;
+    case PAGE_LARGE:
+        if (marked)
+            look->bad("a large block is in a list", page, word, look->arg);
+        look->block(page * PAGE_BYTES, pages * PAGE_BYTES, look->arg);
+        return pages;
+    case PAGE_SPAN:
+        break;
+    default:
+        return 0;
+    }
+    if (class >= SIZE_CLASSES || pages != class_pages(class))
+        return 0;
+    uint64_t all = span_all_free(class), size = class_bytes(class);
+    if ((free & ~all) != 0 || free == all)
+        look->bad("a span's free blocks are wrong", page, free, look->arg);
+    if ((free != 0) != marked)
+        look->bad("a span with free blocks is in no list, or a full one in a list", page, free, look->arg);
+    for (unsigned i = 1; i < pages; i++) {
+        if (look->word(&desc(s, page + i)->kind, look->arg) != kind_word(PAGE_INNER, 0, i))
+            look->bad("a page within a span does not lead to its beginning", page + i, word, look->arg);
+    }
+    *lost += pages * PAGE_BYTES;
+    for (unsigned i = 0; i < 64; i++) {
+        if ((all >> i & 1) == 0)
+            break;
+        *lost -= size;
+        if ((free >> i & 1) != 0)
+            *idle += size;
+        else
+            look->block(page * PAGE_BYTES + i * size, size, look->arg);
+    }
+    return pages;
+}
+
+int space_visit(const struct store *s, const struct space_look *look, uint64_t *idle, uint64_t *lost)
 {
     const struct ledger *l = ledger_of(s);
-    uint64_t frontier = get(&l->frontier), blocks = 0, used = 0, pages;
-    bool after_free = false;
+    uint64_t used = 0, pages;
+    bool is_free, after_free = false, after_bad = false;
 
-    for (uint64_t page = s->heap_first; page < frontier; page += pages) {
-        uint64_t word = get(&desc(s, page)->kind), free = get(&desc(s, page)->free);
-        unsigned class = word >> 8 & 0xff;
-        pages = pages_of(word);
-        if (pages == 0 || page + pages > frontier || (word & 0xffff0000u) != 0) {
-            bad("a page is in nothing", page, arg);
-            return blocks;
+    *idle = *lost = 0;
+    if (look->frontier <= s->heap_first)
+        return 0;
+    uint64_t *marks = calloc((look->frontier - s->heap_first) / 64 + 1, sizeof *marks);
+    if (marks == NULL)
+        return -ENOMEM;
+    for (unsigned i = 0; i < SIZE_CLASSES; i++)
+        mark_list(s, look, &l->partial[i], false, i, marks);
+    for (unsigned i = 0; i < RUN_BINS; i++)
+        mark_list(s, look, &l->runs[i], true, i, marks);
+    for (uint64_t page = s->heap_first; page < look->frontier; page += pages) {
+        uint64_t bit = page - s->heap_first;
+        pages = visit_page(s, look, page, (marks[bit / 64] >> bit % 64 & 1) != 0, &is_free, idle, lost);
+        if (pages != 0) {
+            if (is_free && after_free)
+                look->bad("two free runs are not joined", page, pages, look->arg);
+            used += is_free ? 0 : pages;
+            after_free = is_free;
+            after_bad = false;
+            continue;
         }
-        bool is_free = kind_of(word) == PAGE_FREE;
-        if (is_free) {
-            if (after_free || page + pages == frontier)
-                bad("two free runs are not joined", page, arg);
-            if (pages > 1 && get(&desc(s, page + pages - 1)->kind) != kind_word(PAGE_FREE_LAST, 0, pages))
-                bad("a free run has no end", page, arg);
-            if (!listed(s, &l->runs[log2_of(pages)], page))
-                bad("a free run is in no list", page, arg);
-        } else if (kind_of(word) == PAGE_LARGE) {
-            block(page * PAGE_BYTES, arg);
-            blocks++;
-        } else if (kind_of(word) == PAGE_SPAN && class < SIZE_CLASSES && pages == class_pages(class)) {
-            uint64_t all = span_all_free(class);
-            if ((free & ~all) != 0 || (free != 0) != listed(s, &l->partial[class], page))
-                bad("a span's free blocks are wrong, or it is in the wrong list", page, arg);
-            for (unsigned i = 0; i < 64; i++) {
-                if ((all & ~free) >> i & 1) {
-                    block(page * PAGE_BYTES + i * class_bytes(class), arg);
-                    blocks++;
-                }
-            }
-        } else {
-            bad("a page is of no kind", page, arg);
-            return blocks;
-        }
-        used += is_free ? 0 : pages;
-        after_free = is_free;
+        if (!after_bad) /* go on with the next page that makes sense */
+            look->bad("a page is in nothing", page, look->word(&desc(s, page)->kind, look->arg), look->arg);
+        *lost += PAGE_BYTES;
+        pages = 1;
+        after_free = false;
+        after_bad = true;
     }
-    if (used != get(&l->pages_used))
-        bad("pages_used does not count the pages in use", used, arg);
-    return blocks;
+    free(marks);
+    uint64_t counted = look->word(&l->pages_used, look->arg);
+    if (counted != used)
+        look->bad("pages_used does not count the pages in use", counted - used, 0, look->arg);
+    return 0;
 }

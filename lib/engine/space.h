@@ -28,9 +28,23 @@ bool space_low(const struct store *s);
 /* Is this block in use, and of the size that space_alloc() would choose for `bytes`? */
 bool space_fits(const struct store *s, uint64_t offset, uint64_t bytes);
 
-/* Check all descriptors; `block` is called for each block in use. Returns how many there are. */
-uint64_t space_visit(const struct store *s, void (*block)(uint64_t offset, void *arg),
-                     void (*bad)(const char *what, uint64_t where, void *arg), void *arg);
+/* How a check looks at the table: it sees the words as they will be after rolling back. */
+struct space_look {
+    uint64_t (*word)(const word_t *word, void *arg);
+    void (*block)(uint64_t offset, uint64_t bytes, void *arg);             /* for each block in use */
+    void (*bad)(const char *what, uint64_t where, uint64_t is, void *arg); /* is: what stands there now */
+    void *arg;
+    uint64_t frontier; /* page */
+};
+
+/* Bytes of the block in use that begins at this offset; 0: there is none. */
+uint64_t space_block(const struct store *s, const struct space_look *look, uint64_t offset);
+
+/* Check all descriptors and lists. *idle, *lost: bytes that are free, and in no block. -ENOMEM. */
+int space_visit(const struct store *s, const struct space_look *look, uint64_t *idle, uint64_t *lost);
+
+/* Bytes of header and page descriptors that are backed. */
+uint64_t space_front(const struct store *s);
 
 /* Memory in use, and memory taken from the system. */
 uint64_t space_bytes_used(const struct store *s);

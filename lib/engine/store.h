@@ -38,6 +38,17 @@ static inline struct view *view_of(const struct store *s)
     return &page_of(s)->view;
 }
 
+/* Is the index a tree? */
+static inline bool ordered(const struct store *s)
+{
+    return page_of(s)->type != HEIR_SET;
+}
+
+static inline bool bag(const struct store *s)
+{
+    return page_of(s)->type >= HEIR_BAG;
+}
+
 /* Bytes that may be followed: below what is backed, and below the end of the mapping, whatever the table says. */
 static inline uint64_t readable(const struct store *s)
 {

@@ -65,6 +65,25 @@ static inline RACY int racy_compare(const void *a, const void *b, size_t n)
 #endif
 }
 
+/* As memcmp, and of two that begin alike the shorter one is less. */
+static inline RACY int racy_order(const void *a, size_t a_len, const void *b, size_t b_len)
+{
+    size_t n = a_len < b_len ? a_len : b_len;
+#ifdef HEIR_TSAN
+    const volatile uint8_t *x = a, *y = b;
+    for (; n > 0; n--, x++, y++) {
+        uint8_t p = *x, q = *y;
+        if (p != q)
+            return p < q ? -1 : 1;
+    }
+#else
+    int order = n != 0 ? memcmp(a, b, n) : 0;
+    if (order != 0)
+        return order;
+#endif
+    return a_len < b_len ? -1 : a_len > b_len;
+}
+
 static inline RACY void racy_copy(void *to, const void *from, size_t n)
 {
 #ifdef HEIR_TSAN
@@ -94,6 +113,28 @@ static inline struct version *version_whole(const struct store *s, uint64_t offs
     if (v == NULL || at(s, offset, version_bytes(version_key_len(v), version_value_len(v))) == NULL)
         return NULL;
     return v;
+}
+
+/* Of a version and those before it the one that state `snap` knows; NULL: none. -EUCLEAN: damaged, or being
+ * overwritten. */
+static inline int version_known(const struct store *s, uint64_t snap, uint64_t offset, struct version **version)
+{
+    uint64_t newer = UINT64_MAX;
+
+    *version = NULL;
+    while (offset != 0) {
+        struct version *v = version_whole(s, offset);
+        if (v == NULL || version_made(v) >= newer)
+            return -EUCLEAN;
+        if ((newer = version_made(v)) <= snap) {
+            uint64_t ended = version_ended(v);
+            if (ended == 0 || ended > snap)
+                *version = v;
+            return 0;
+        }
+        offset = version_prev(v);
+    }
+    return 0;
 }
 
 #endif

@@ -2,12 +2,12 @@
 /*
  * Walks; see walk.h.
  *
- * The walk goes through the hash values in the order of their reversed bits, so that a segment is a range of positions,
- * and the two halves of a split segment are the halves of its range. So it meets each key once, however the index
- * changes meanwhile.
+ * The index changes while a walk goes on. In a set the walk goes through the hash values in the order of their reversed
+ * bits, so that a segment is a range of positions, and the two halves of a split segment are the halves of its range;
+ * in a tree it goes on at the key that bounded the last leaf. So it meets each key once.
  */
 #include "walk.h"
-#include "index.h"
+#include "bag.h"
 #include <stdlib.h>
 
 #define POSITION_BITS INDEX_DEPTH_MAX
@@ -15,6 +15,20 @@
 struct batch {
     uint8_t *data;
     size_t used, room;
+    uint64_t objects;
+};
+
+struct walk {
+    const struct store *s;
+    uint64_t snap;
+    const struct walk_what *what;
+    struct batch batch;
+    bool done;
+    uint64_t position;  /* in a set: what comes next */
+    struct range range; /* in a tree: what is left */
+    struct bag_range of_key;
+    uint8_t *bound, *next_bound; /* the moving end of the range, and what it will be; of HEIR_KEY_MAX bytes */
+    size_t next_len;
 };
 
 /* In the batch: this, the key, the value. */
@@ -31,8 +45,11 @@ static uint32_t reverse(uint32_t x)
     return y;
 }
 
-static int batch_add(struct batch *b, const struct version *v, uint64_t key_len, uint64_t value_len)
+/* The last `hidden` bytes of the key are not for the visitor. */
+static int batch_add(struct batch *b, const struct version *v, uint64_t key_len, uint64_t value_len, uint64_t hidden)
 {
+    const uint8_t *value = version_value(v, key_len);
+    key_len -= hidden;
     size_t need = b->used + sizeof(struct entry) + key_len + value_len;
     if (need > b->room) {
         size_t room = need < 65536 ? 65536 : need + need / 2;
@@ -45,8 +62,9 @@ static int batch_add(struct batch *b, const struct version *v, uint64_t key_len,
     struct entry entry = {value_len, key_len};
     memcpy(b->data + b->used, &entry, sizeof entry);
     racy_copy(b->data + b->used + sizeof entry, v->data, key_len);
-    racy_copy(b->data + b->used + sizeof entry + key_len, version_value(v, key_len), value_len);
+    racy_copy(b->data + b->used + sizeof entry + key_len, value, value_len);
     b->used = need;
+    b->objects++;
     return 0;
 }
 
@@ -64,38 +82,27 @@ static int batch_visit(const struct batch *b, heir_visit *visit, void *arg)
     return 0;
 }
 
-/* Add the version of this slot that `snap` knows. -EUCLEAN is damage only if the sight holds. */
-static int collect_slot(const struct store *s, uint64_t snap, uint64_t slot, struct batch *b)
+static int add(struct walk *w, const struct version *v)
 {
-    uint64_t offset = slot_version(slot), newer = UINT64_MAX;
+    uint64_t key_len = version_key_len(v), value_len = version_value_len(v), hidden = bag(w->s) ? BAG_NUMBER : 0;
+    uint64_t offset = (uint64_t)((const uint8_t *)v - w->s->base);
 
-    while (offset != 0) {
-        struct version *v = version_whole(s, offset);
-        if (v == NULL || version_made(v) >= newer)
-            return -EUCLEAN;
-        if ((newer = version_made(v)) <= snap) {
-            uint64_t ended = version_ended(v), key_len = version_key_len(v), value_len = version_value_len(v);
-            if (ended != 0 && ended <= snap)
-                return 0;
-            if (at(s, offset, version_bytes(key_len, value_len)) == NULL)
-                return -EUCLEAN;
-            return batch_add(b, v, key_len, value_len);
-        }
-        offset = version_prev(v);
-    }
-    return 0;
+    if (at(w->s, offset, version_bytes(key_len, value_len)) == NULL || key_len < hidden)
+        return -EUCLEAN;
+    return batch_add(&w->batch, v, key_len, value_len, hidden);
 }
 
-/* Add the objects of the segment at *position, and go on to the next. INDEX_END: there is none. */
-static int collect(const struct store *s, uint64_t snap, uint64_t *position, struct batch *b)
+/* Add the objects of the segment at the position, and go on to the next. */
+static int collect_segment(struct walk *w)
 {
-    uint64_t dir = index_directory(s, snap), depth = index_depth(dir), word;
+    const struct store *s = w->s;
+    uint64_t dir = index_directory(s, w->snap), depth = index_depth(dir), word;
+    struct version *v;
+    int r;
 
-    if (*position >> POSITION_BITS != 0)
-        return INDEX_END;
     if (depth > INDEX_DEPTH_MAX)
         return -EUCLEAN;
-    if (index_word(s, dir, reverse((uint32_t)*position) & ((UINT64_C(1) << depth) - 1), &word) != 0)
+    if (index_word(s, dir, reverse((uint32_t)w->position) & ((UINT64_C(1) << depth) - 1), &word) != 0)
         return -EUCLEAN;
     const word_t *slots = at(s, index_offset(word), PAGE_BYTES);
     if (slots == NULL)
@@ -103,74 +110,212 @@ static int collect(const struct store *s, uint64_t snap, uint64_t *position, str
     for (unsigned i = 0; i < INDEX_SEGMENT_SLOTS; i++) {
         uint64_t slot = get(&slots[i]);
         /* after a rollback a segment may be whole again of which we have visited one half */
-        if (slot_version(slot) == 0 || reverse(slot_hash(slot) >> INDEX_GROUP_BITS) < *position)
+        if (slot_version(slot) == 0 || reverse(slot_hash(slot) >> INDEX_GROUP_BITS) < w->position)
             continue;
-        int r = collect_slot(s, snap, slot, b);
-        if (r < 0)
+        if ((r = version_known(s, w->snap, slot_version(slot), &v)) < 0 || (v != NULL && (r = add(w, v)) < 0))
             return r;
     }
-    *position = (*position | ((UINT64_C(1) << (POSITION_BITS - index_depth(word))) - 1)) + 1;
+    w->position = (w->position | ((UINT64_C(1) << (POSITION_BITS - index_depth(word))) - 1)) + 1;
+    w->done = w->position >> POSITION_BITS != 0;
     return 0;
 }
 
+/* Is it among what is to be visited? */
+static bool wanted(const struct walk *w, const struct version *v)
+{
+    const struct range *range = &w->range;
+    size_t len = version_key_len(v);
+
+    if (w->what->key != NULL)
+        return bag_key(v, w->what->key, w->what->key_len);
+    if (range->from != NULL) {
+        int order = racy_order(v->data, len, range->from, range->from_len);
+        if (order < 0 || (order == 0 && w->what->after && range->from == w->what->range.from))
+            return false;
+    }
+    return range->to == NULL || racy_order(v->data, len, range->to, range->to_len) < 0;
+}
+
+/* Where the range goes on beyond a leaf that is bounded by this. */
+static int go_on_at(struct walk *w, const struct separator *bound)
+{
+    struct range *range = &w->range;
+    const void *here = range->reverse ? range->to : range->from, *end = range->reverse ? range->from : range->to;
+    size_t here_len = range->reverse ? range->to_len : range->from_len;
+    size_t end_len = range->reverse ? range->from_len : range->to_len;
+    uint64_t len = bound != NULL ? bound->len : 0;
+    int forward = range->reverse ? -1 : 1;
+
+    w->done = bound == NULL;
+    if (bound == NULL)
+        return 0;
+    if (len > HEIR_KEY_MAX)
+        return -EUCLEAN;
+    if (w->next_bound == NULL && (w->next_bound = malloc(HEIR_KEY_MAX)) == NULL)
+        return -ENOMEM;
+    racy_copy(w->next_bound, bound->key, len);
+    w->next_len = len;
+    if (here != NULL && racy_order(w->next_bound, len, here, here_len) * forward <= 0)
+        return -EUCLEAN; /* that would not end */
+    w->done = end != NULL && racy_order(w->next_bound, len, end, end_len) * forward >= 0;
+    return 0;
+}
+
+/* Add the objects of the leaf at the beginning of the range. */
+static int collect_leaf(struct walk *w)
+{
+    const struct store *s = w->s;
+    struct portion p;
+    struct version *v;
+    int r = tree_portion(s, index_directory(s, w->snap), &w->range, &p);
+
+    if (r < 0)
+        return r;
+    for (unsigned i = 0; i < p.count && !w->what->first; i++) {
+        __builtin_prefetch(s->base + slot_version(p.slots[i]));
+        __builtin_prefetch(s->base + slot_version(p.slots[i]) + 64);
+    }
+    for (unsigned i = 0; i < p.count; i++) {
+        uint64_t slot = p.slots[w->range.reverse ? p.count - 1 - i : i];
+        if ((r = version_known(s, w->snap, slot_version(slot), &v)) < 0)
+            return r;
+        if (v == NULL || !wanted(w, v))
+            continue;
+        if ((r = add(w, v)) < 0)
+            return r;
+        if (w->what->first) {
+            w->done = true;
+            return 0;
+        }
+    }
+    return go_on_at(w, w->range.reverse ? p.low : p.high);
+}
+
+/* Add the one object of a key. */
+static int collect_key(struct walk *w)
+{
+    struct version *v;
+    int r = read_find(w->s, w->snap, w->what->key, w->what->key_len, &v);
+    w->done = true;
+    return r == -ENOENT ? 0 : r < 0 ? r : add(w, v);
+}
+
+static int collect(struct walk *w)
+{
+    if (w->what->key != NULL && !bag(w->s))
+        return collect_key(w);
+    return ordered(w->s) ? collect_leaf(w) : collect_segment(w);
+}
+
+static void moved(struct walk *w)
+{
+    if (!ordered(w->s) || w->done)
+        return;
+    uint8_t *bound = w->bound;
+    w->bound = w->next_bound;
+    w->next_bound = bound;
+    if (w->range.reverse) {
+        w->range.to = w->bound;
+        w->range.to_len = w->next_len;
+    } else {
+        w->range.from = w->bound;
+        w->range.from_len = w->next_len;
+    }
+}
+
 /* collect(), again and again until it was not disturbed. -ESTALE: the state is gone. */
-static int collect_true(const struct store *s, uint64_t snap, uint64_t *position, struct batch *b)
+static int collect_true(struct walk *w)
 {
     for (;;) {
-        struct sight sight = {.snap = snap};
-        uint64_t at_first = *position;
-        size_t used = b->used;
-        sight_refresh(s, &sight);
-        int r = collect(s, snap, position, b);
-        switch (sight_check(s, &sight)) {
+        struct sight sight = {.snap = w->snap};
+        struct batch before = w->batch;
+        uint64_t position = w->position;
+        sight_refresh(w->s, &sight);
+        int r = collect(w);
+        switch (sight_check(w->s, &sight)) {
         case SIGHT_TRUE:
+            if (r == 0)
+                moved(w);
             return r;
         case SIGHT_GONE:
             return -ESTALE;
         case SIGHT_AGAIN:
-            *position = at_first;
-            b->used = used;
+            w->position = position;
+            w->batch.used = before.used;
+            w->batch.objects = before.objects;
+            w->done = false;
         }
     }
 }
 
-int walk_pinned(const struct store *s, uint64_t snap, heir_visit *visit, void *arg)
-{
-    struct batch batch = {0};
-    uint64_t position = 0;
-    int r;
+/* ---- Walks ---------------------------------------------------------------------------------------------- */
 
-    while ((r = collect_true(s, snap, &position, &batch)) == 0) {
-        if ((r = batch_visit(&batch, visit, arg)) != 0)
-            break;
-        batch.used = 0;
+static int walk_begin(struct walk *w, const struct store *s, const struct walk_what *what)
+{
+    *w = (struct walk){.s = s, .what = what, .range = what->range};
+    if (what->key == NULL || !bag(s))
+        return 0;
+    int r = bag_range(&w->of_key, what->key, what->key_len);
+    w->range = w->of_key.range;
+    return r;
+}
+
+static void walk_from(struct walk *w, uint64_t snap)
+{
+    w->snap = snap;
+    w->position = 0;
+    w->done = false;
+    w->range = w->what->key != NULL ? w->of_key.range : w->what->range;
+    w->batch.used = w->batch.objects = 0;
+}
+
+static void walk_end(struct walk *w)
+{
+    free(w->batch.data);
+    free(w->bound);
+    free(w->next_bound);
+    if (w->what->key != NULL)
+        bag_range_end(&w->of_key);
+}
+
+int walk_pinned(const struct store *s, uint64_t snap, const struct walk_what *what, heir_visit *visit, void *arg)
+{
+    struct walk w;
+    int r = walk_begin(&w, s, what);
+
+    if (r == 0)
+        walk_from(&w, snap);
+    while (r == 0 && !w.done) {
+        if ((r = collect_true(&w)) == 0)
+            r = batch_visit(&w.batch, visit, arg);
+        w.batch.used = 0;
     }
-    free(batch.data);
-    return r == INDEX_END && position >> POSITION_BITS != 0 ? 0 : r;
+    walk_end(&w);
+    return r;
 }
 
-int walk_own(const struct store *s, heir_visit *visit, void *arg)
+int walk_copy(const struct store *s, const struct walk_what *what, unsigned tries, size_t most, bool *copied,
+              heir_visit *visit, void *arg)
 {
-    /* nobody else changes the table, and the horizon does not pass an open transaction */
-    return walk_pinned(s, s->txn, visit, arg);
-}
+    struct walk w;
+    int r = walk_begin(&w, s, what);
 
-int walk_copy(const struct store *s, unsigned tries, bool *copied, heir_visit *visit, void *arg)
-{
-    struct batch batch = {0};
-    int r = -EAGAIN;
-
-    for (; tries > 0 && r == -EAGAIN; tries--) {
-        uint64_t position = 0, snap = sight_now(s).snap;
-        batch.used = 0;
-        while ((r = collect_true(s, snap, &position, &batch)) == 0) {
+    *copied = false;
+    for (; r == 0 && tries > 0 && !*copied; tries--) {
+        walk_from(&w, sight_now(s).snap);
+        while (r == 0 && !w.done) {
+            r = collect_true(&w);
+            if (r == 0 && w.batch.used > most && !w.done)
+                r = -EFBIG;
         }
+        *copied = r == 0;
         if (r == -ESTALE)
-            r = -EAGAIN;
+            r = 0;
     }
-    *copied = r == INDEX_END;
     if (*copied)
-        r = batch_visit(&batch, visit, arg);
-    free(batch.data);
+        r = batch_visit(&w.batch, visit, arg);
+    else if (r == 0)
+        r = -EAGAIN;
+    walk_end(&w);
     return r;
 }

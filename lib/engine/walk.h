@@ -1,21 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Walking over all objects of one state: the objects are copied out of the table a segment at a time, and visited from
+ * Walking over objects of one state: they are copied out of the table, a segment or a leaf at a time, and visited from
  * the copy.
  */
 #ifndef HEIR_WALK_H
 #define HEIR_WALK_H
 
 #include "read.h"
+#include "tree.h"
 
-/* Walk the state `snap`, which the caller holds by a pin. -ESTALE when it is gone after all. */
-int walk_pinned(const struct store *s, uint64_t snap, heir_visit *visit, void *arg);
+/* Which objects. All zero: all. */
+struct walk_what {
+    struct range range; /* with an ordered index */
+    const void *key;    /* of this key alone; then range is not looked at */
+    size_t key_len;
+    bool after; /* without the key range.from itself */
+    bool first; /* the first object alone */
+};
 
-/* Walk the open transaction's state, in its own thread. */
-int walk_own(const struct store *s, heir_visit *visit, void *arg);
+/* Walk the state `snap`, which the caller holds by a pin; or in its own thread the open transaction's (s->txn): nobody
+ * else changes the table then, and the horizon does not pass it. -ESTALE when the state is gone after all, -ENOMEM. */
+int walk_pinned(const struct store *s, uint64_t snap, const struct walk_what *what, heir_visit *visit, void *arg);
 
 /* Walk the last committed state with nobody to hold it: all is copied before the first visit. *copied: that was done,
- * and the result is what visit returned. -ENOMEM; -EAGAIN: it was gone each time before all was copied. */
-int walk_copy(const struct store *s, unsigned tries, bool *copied, heir_visit *visit, void *arg);
+ * and the result is what visit returned. -ENOMEM; -EAGAIN: it was gone each time before all was copied; -EFBIG: it is
+ * more than so many bytes. */
+int walk_copy(const struct store *s, const struct walk_what *what, unsigned tries, size_t most, bool *copied,
+              heir_visit *visit, void *arg);
 
 #endif

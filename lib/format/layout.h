@@ -99,7 +99,7 @@ struct view {
     word_t horizon;    /* states before this transaction can no longer be read: raised before what they need is reused.
                           Monotone */
     word_t rollbacks;  /* raised after a rollback, before what it set free is reused. Monotone */
-    word_t directory;  /* offset of the index directory | its depth (6 bits). Logged */
+    word_t directory;  /* offset of the index directory | its depth (6 bits); of the root | levels. Logged */
     word_t limit;      /* heap pages below this number are backed by memory. Monotone */
     word_t cleared;    /* offset of the newest struct clearing that a reader may need, 0: none. Logged */
     word_t objects[2]; /* living objects after transaction n, in [n & 1]: that of the open one is next to the committed
@@ -193,7 +193,7 @@ static_assert(sizeof(struct version) == 24, "format");
 struct clearing {
     word_t txn;
     word_t directory; /* directory word */
-    word_t prev;        /* the clearing before this one, 0: none. Logged */
+    word_t prev;      /* the clearing before this one, 0: none. Logged */
 };
 
 /* History record; see history.c. */
@@ -210,10 +210,35 @@ struct chunk {
 };
 static_assert(sizeof(struct chunk) == PAGE_BYTES, "format");
 
-/* Index: a directory of words (segment offset | its depth), and segments of one page: see index.c.
+/* Index of a set: a directory of words (segment offset | its depth), and segments of one page: see index.c.
  * slot: hash (32 bits) << 32 | granule; 0: never used, hash << 32 with granule 0: used before */
 #define SEGMENT_GROUPS 64u
 #define GROUP_SLOTS    8u
+
+/* Nodes of an ordered index: see tree.c. head: bytes that all keys in the node's range have in common << 32 | sorted
+ * slots, or children. Written once. A slot or separator word: four bytes of the key after those << 32 | granule. */
+#define LEAF_SLOTS     63u
+#define INNER_CHILDREN 64u
+#define SLOT_HOLE      1u /* as a granule: the key that was here has been taken back */
+struct leaf {
+    word_t head;
+    word_t
+        slots[LEAF_SLOTS]; /* `head` of them sorted, the others in the order of their insertion, 0 ends them. Logged */
+};
+static_assert(sizeof(struct leaf) == 512, "format");
+
+struct inner {
+    word_t head;
+    word_t children[INNER_CHILDREN];       /* offsets; 0: there are no keys in this part of the range. Logged */
+    word_t separators[INNER_CHILDREN - 1]; /* between them; written once */
+};
+static_assert(sizeof(struct inner) == 1024, "format");
+
+/* All keys before it are less, all keys after it are not. Written once. */
+struct separator {
+    uint64_t len;
+    uint8_t key[];
+};
 
 /* ---- Clients ------------------------------------------------------------------------------------------ */
 

@@ -222,8 +222,6 @@ static int check_options(const struct wire_request *q)
     char heir[NAME_ROOM];
     if (q->type > HEIR_DUPLICATE_BAG || q->access > HEIR_PRIVATE || (q->mode & ~0666u) != 0)
         return -EINVAL;
-    if (q->type != HEIR_SET)
-        return -ENOTSUP;
     if (q->max_bytes < HEIR_TABLE_MIN || q->max_bytes > HEIR_TABLE_MAX)
         return -EINVAL;
     if (q->key_size > HEIR_KEY_MAX || q->value_size > UINT32_MAX)
