@@ -166,7 +166,7 @@ static int check_all(const struct store *s, const struct heir_object *objects, s
     return r;
 }
 
-int heir_put(struct heir_table *t, const void *key, size_t key_len, const void *value, size_t value_len)
+FLAT int heir_put(struct heir_table *t, const void *key, size_t key_len, const void *value, size_t value_len)
 {
     WRITE(check_object(s, key, key_len, value, value_len), objects_put(s, key, key_len, value, value_len, false));
 }
@@ -214,7 +214,7 @@ int heir_del_object(struct heir_table *t, const void *key, size_t key_len, const
     WRITE(check_key(s, key, key_len), objects_del_object(s, key, key_len, value, value_len));
 }
 
-int heir_add(struct heir_table *t, const void *key, size_t key_len, int64_t delta, int64_t *result)
+FLAT int heir_add(struct heir_table *t, const void *key, size_t key_len, int64_t delta, int64_t *result)
 {
     WRITE(check_single(s, key, key_len, &delta, sizeof delta), objects_add(s, key, key_len, delta, NULL, result));
 }
@@ -349,7 +349,7 @@ static int get_value(struct heir_table *t, const void *key, size_t key_len, void
     return r;
 }
 
-int heir_get(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len)
+FLAT int heir_get(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len)
 {
     if (unlikely(value == NULL && value_len != NULL && *value_len != 0))
         return -EINVAL;
