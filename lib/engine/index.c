@@ -24,7 +24,9 @@
 
 uint32_t index_hash(const struct store *s, const void *key, size_t key_len)
 {
-    uint64_t h = XXH3_64bits_withSeed(key, key_len, s->seed);
+    /* a length that the compiler knows saves half of the time */
+    uint64_t h = key_len == sizeof(uint64_t) ? XXH3_64bits_withSeed(key, sizeof(uint64_t), s->seed)
+                                             : XXH3_64bits_withSeed(key, key_len, s->seed);
     return (uint32_t)(h ^ h >> 32);
 }
 
@@ -40,19 +42,13 @@ static uint64_t entry_of(uint32_t hash, uint64_t depth)
     return (hash >> INDEX_GROUP_BITS) & ((UINT64_C(1) << depth) - 1);
 }
 
-uint64_t index_directory(const struct store *s, uint64_t snap)
+/* The directory word of a state that may be older than the newest clearing. */
+static COLD uint64_t directory_before(const struct store *s, uint64_t snap, uint64_t directory, uint64_t cleared)
 {
-    const struct view *v = view_of(s);
-    uint64_t directory, cleared, newer = UINT64_MAX;
+    uint64_t newer = UINT64_MAX;
 
-    /* A clear sets `cleared`, then `directory`; rolling it back goes the other way. So they belong together when the
-     * directory is the same before and after. */
-    do {
-        directory = get(&v->directory);
-        cleared = get(&v->cleared);
-    } while (unlikely(get(&v->directory) != directory));
     /* one that has been reused meanwhile may hold anything: the chain goes back in time, and ends */
-    for (uint64_t most = readable(s) / 64; unlikely(cleared != 0) && most > 0; most--) {
+    for (uint64_t most = readable(s) / 64; cleared != 0 && most > 0; most--) {
         const struct clearing *c = at(s, cleared, sizeof *c);
         uint64_t txn = c != NULL ? get(&c->txn) : 0;
         if (c == NULL || snap >= txn || txn > newer)
@@ -62,6 +58,20 @@ uint64_t index_directory(const struct store *s, uint64_t snap)
         cleared = get(&c->prev);
     }
     return directory;
+}
+
+uint64_t index_directory(const struct store *s, uint64_t snap)
+{
+    const struct view *v = view_of(s);
+    uint64_t directory, cleared;
+
+    /* A clear sets `cleared`, then `directory`; rolling it back goes the other way. So they belong together when the
+     * directory is the same before and after. */
+    do {
+        directory = get(&v->directory);
+        cleared = get(&v->cleared);
+    } while (unlikely(get(&v->directory) != directory));
+    return likely(cleared == 0) ? directory : directory_before(s, snap, directory, cleared);
 }
 
 /* The slots of the segment for a hash, in this directory. */
@@ -74,26 +84,52 @@ static inline word_t *segment_of(const struct store *s, uint64_t dir, uint32_t h
     return at(s, index_offset(*word), PAGE_BYTES);
 }
 
+/* The order in which a group's slots are tried: beginning with one that the hash chooses, most keys are found at once.
+ */
+static inline word_t *slot_at(word_t *group, uint32_t hash, unsigned i)
+{
+    return &group[((hash >> 29) + i) % GROUP_SLOTS];
+}
+
+/* The slot and version of a key in its group; NULL: not there. */
+static inline struct version *group_find(const struct store *s, word_t *group, uint32_t hash, const void *key,
+                                         size_t key_len, word_t **slot)
+{
+    for (unsigned j = 0; j < GROUP_SLOTS; j++) {
+        word_t *candidate = slot_at(group, hash, j);
+        uint64_t word = get(candidate);
+        if (slot_hash(word) == hash && slot_version(word) != 0) {
+            struct version *v = version_of_key(s, slot_version(word), key, key_len);
+            if (likely(v != NULL)) {
+                *slot = candidate;
+                return v;
+            }
+        }
+    }
+    return NULL;
+}
+
+static inline bool never_full(word_t *group)
+{
+    bool end = false;
+    for (unsigned j = 0; j < GROUP_SLOTS; j++)
+        end |= get(&group[j]) == 0;
+    return end;
+}
+
 int index_peek(const struct store *s, uint64_t snap, uint32_t hash, const void *key, size_t key_len,
                struct version **version)
 {
     uint64_t word;
-    word_t *slots = segment_of(s, index_directory(s, snap), hash, &word);
+    word_t *slots = segment_of(s, index_directory(s, snap), hash, &word), *slot;
 
     *version = NULL;
     if (unlikely(slots == NULL))
         return -EUCLEAN;
     for (unsigned i = 0; i < INDEX_REACH; i++) {
         word_t *group = slots + (hash + i) % SEGMENT_GROUPS * GROUP_SLOTS;
-        bool end = false;
-        for (unsigned j = 0; j < GROUP_SLOTS; j++) {
-            uint64_t slot = get(&group[j]);
-            if (slot_hash(slot) == hash && slot_version(slot) != 0 &&
-                (*version = version_of_key(s, slot_version(slot), key, key_len)) != NULL)
-                return 0;
-            end |= slot == 0;
-        }
-        if (end)
+        *version = group_find(s, group, hash, key, key_len, &slot);
+        if (*version != NULL || never_full(group))
             break;
     }
     return 0;
@@ -102,30 +138,23 @@ int index_peek(const struct store *s, uint64_t snap, uint32_t hash, const void *
 int index_find(const struct store *s, uint32_t hash, const void *key, size_t key_len, struct spot *spot)
 {
     uint64_t word;
-    word_t *slots = segment_of(s, peek(&view_of(s)->directory), hash, &word);
+    word_t *slots = segment_of(s, peek(&view_of(s)->directory), hash, &word), *slot;
 
     *spot = (struct spot){.tag = hash};
     if (slots == NULL)
         return -EUCLEAN;
     for (unsigned i = 0; i < INDEX_REACH; i++) {
         word_t *group = slots + (hash + i) % SEGMENT_GROUPS * GROUP_SLOTS;
-        bool end = false;
-        for (unsigned j = 0; j < GROUP_SLOTS; j++) {
-            uint64_t slot = peek(&group[j]);
-            if (slot_version(slot) == 0) {
-                if (spot->vacant == NULL)
-                    spot->vacant = &group[j];
-                end |= slot == 0;
-            } else if (slot_hash(slot) == hash) {
-                struct version *v = version_of_key(s, slot_version(slot), key, key_len);
-                if (v != NULL) {
-                    spot->slot = &group[j];
-                    spot->version = v;
-                    return 0;
-                }
-            }
+        spot->version = group_find(s, group, hash, key, key_len, &slot);
+        if (likely(spot->version != NULL)) {
+            spot->slot = slot;
+            return 0;
         }
-        if (end)
+        for (unsigned j = 0; j < GROUP_SLOTS && spot->vacant == NULL; j++) {
+            if (slot_version(peek(slot_at(group, hash, j))) == 0)
+                spot->vacant = slot_at(group, hash, j);
+        }
+        if (never_full(group))
             break;
     }
     return 0;
