@@ -116,7 +116,7 @@ static struct record *oldest(const struct store *s, uint64_t *chunk)
 
 /* Raise the horizon to `to`, unless a pin holds it; `by_force`: then the pin is broken, and its reader finds that out.
  */
-static bool raise_horizon(struct store *s, uint64_t to, bool by_force)
+static COLD bool raise_horizon(struct store *s, uint64_t to, bool by_force)
 {
     struct view *v = view_of(s);
     struct ledger *l = ledger_of(s);
@@ -256,7 +256,7 @@ static int work_off(struct store *s, const struct record *record)
 
 /* Take back the oldest record, or a part of it, when it is behind the horizon. 1: done; 0: there is none. All or
  * nothing. */
-static int take_back(struct store *s)
+static __attribute__((noinline)) int take_back(struct store *s)
 {
     struct ledger *l = ledger_of(s);
     uint64_t chunk, old_chunk = peek(&l->head_chunk);
@@ -288,7 +288,7 @@ static int take_back(struct store *s)
 }
 
 /* All that is committed; what is pinned only by force. */
-static int take_back_all(struct store *s, bool by_force)
+static COLD int take_back_all(struct store *s, bool by_force)
 {
     int r;
     raise_horizon(s, peek(&view_of(s)->committed), by_force);
@@ -332,7 +332,7 @@ static uint64_t keep(const struct store *s)
 }
 
 /* Which horizon lets go of half of what is kept, without looking at every record. */
-static uint64_t halfway(struct store *s)
+static COLD uint64_t halfway(struct store *s)
 {
     struct ledger *l = ledger_of(s);
     uint64_t head = peek(&l->history_head), last = CHUNK_RECORDS - 1 - head % CHUNK_RECORDS, chunk;
@@ -356,7 +356,7 @@ int history_reuse(struct store *s, uint64_t bytes, uint64_t *offset)
     struct ledger *l = ledger_of(s);
     uint64_t head = peek(&l->history_head), chunk;
 
-    if (likely(kept(s) > keep(s) && head % CHUNK_RECORDS != 0)) { /* the first of a chunk is more work */
+    if (likely(kept(s) > s->keep && head % CHUNK_RECORDS != 0)) { /* the first of a chunk is more work */
         struct record *record = oldest(s, &chunk);
         if (record != NULL && record->txn > peek(&view_of(s)->horizon))
             raise_horizon(s, halfway(s), space_low(s));
@@ -370,35 +370,55 @@ int history_reuse(struct store *s, uint64_t bytes, uint64_t *offset)
     return history_alloc(s, bytes, offset);
 }
 
-int history_step(struct store *s, bool deleting)
+/* Take back what is more than the history kept. */
+static __attribute__((noinline)) int step(struct store *s)
 {
-    struct ledger *l = ledger_of(s);
+    uint64_t chunk;
+    struct record *record = oldest(s, &chunk);
     int r = 0;
 
-    uint64_t most = keep(s);
-    if (unlikely(kept(s) > most + most / 4)) { /* a quarter is left to history_reuse() */
-        uint64_t chunk;
-        struct record *record = oldest(s, &chunk);
-        if (record != NULL && record->txn > peek(&view_of(s)->horizon))
-            raise_horizon(s, halfway(s), space_low(s));
-        for (int i = 0; i < (most == 0 ? LOW_RECORDS : STEP_RECORDS) && (r = take_back(s)) > 0; i++) {
-        }
-        if (r < 0 && r != -ENOSPC) /* no room in the log for more: what was taken back counts */
-            return r;
+    if (record != NULL && record->txn > peek(&view_of(s)->horizon))
+        raise_horizon(s, halfway(s), space_low(s));
+    for (int i = 0; i < (s->keep == 0 ? LOW_RECORDS : STEP_RECORDS) && (r = take_back(s)) > 0; i++) {
     }
+    return r < 0 && r != -ENOSPC ? r : 0; /* no room in the log for more: what was taken back counts */
+}
+
+/* An empty tree needs no memory. */
+static bool may_need(const struct store *s, int spare)
+{
+    return !ordered(s) || (spare != SPARE_SEGMENT && spare != SPARE_DIRECTORY);
+}
+
+static COLD int put_by(struct store *s, bool deleting)
+{
     for (int i = 0; i < SPARES; i++) {
+        word_t *spare = &ledger_of(s)->spare[i];
         uint64_t block;
-        if (likely(peek(&l->spare[i]) != 0))
+        if (peek(spare) != 0 || !may_need(s, i))
             continue;
-        if ((i == SPARE_SEGMENT || i == SPARE_DIRECTORY) && ordered(s))
-            continue; /* an empty tree needs no memory */
-        r = undo_reserve(s, SPACE_LOG);
+        int r = undo_reserve(s, SPACE_LOG);
         if (r == 0)
             r = history_alloc(s, spare_bytes[i], &block);
         if (r == 0)
-            log_set(s, &l->spare[i], block);
+            log_set(s, spare, block);
         else if (r != -ENOSPC || !deleting)
             return r;
+    }
+    return 0;
+}
+
+int history_step(struct store *s, bool deleting)
+{
+    const word_t *spare = ledger_of(s)->spare;
+    int r;
+
+    s->keep = keep(s);
+    if (unlikely(kept(s) > s->keep + s->keep / 4) && (r = step(s)) < 0) /* a quarter is left to history_reuse() */
+        return r;
+    for (int i = 0; i < SPARES; i++) {
+        if (unlikely(peek(&spare[i]) == 0) && may_need(s, i))
+            return put_by(s, deleting);
     }
     return 0;
 }

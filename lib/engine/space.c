@@ -414,6 +414,13 @@ int space_free(struct store *s, uint64_t offset)
     return 0;
 }
 
+void *at_newer(const struct store *s, uint64_t offset, uint64_t bytes)
+{
+    uint64_t end = readable(s), first = s->heap_first * PAGE_BYTES, backed = end > first ? end - first : 0;
+    set((word_t *)&s->heap_seen, backed);
+    return in_backed_heap(s, backed, offset, bytes) ? s->base + offset : NULL;
+}
+
 /* ---- Whole tables -------------------------------------------------------------------------------------- */
 
 uint64_t space_heap_first(uint64_t max_bytes)

@@ -20,6 +20,8 @@ struct store {
     uint64_t seed;       /* of the key hash */
     uint64_t txn;        /* writer: number of the open transaction, 0: none */
     uint64_t log_count;  /* writer: copy of ledger.log_count */
+    uint64_t keep;       /* writer: records of history to keep, as of the last history_step() */
+    word_t heap_seen;    /* bytes of backed heap when we last looked: there are never fewer */
     bool starved;        /* writer: the last attempt to have more memory failed */
 };
 
@@ -56,13 +58,21 @@ static inline uint64_t readable(const struct store *s)
     return bytes < s->bytes ? bytes : s->bytes;
 }
 
+static inline bool in_backed_heap(const struct store *s, uint64_t backed, uint64_t offset, uint64_t bytes)
+{
+    uint64_t start = offset - s->heap_first * PAGE_BYTES; /* huge when it is before the heap */
+    return start < backed && bytes <= backed - start && offset % 8 == 0;
+}
+
+/* at() beyond what was backed when we last looked. */
+COLD void *at_newer(const struct store *s, uint64_t offset, uint64_t bytes);
+
 /* The one way from an offset in shared memory to a pointer: NULL when [offset, offset + bytes) is not backed heap. */
 static inline void *at(const struct store *s, uint64_t offset, uint64_t bytes)
 {
-    uint64_t end = readable(s);
-    if (unlikely(offset < s->heap_first * PAGE_BYTES || offset % 8 != 0 || bytes > end || offset > end - bytes))
-        return NULL;
-    return s->base + offset;
+    if (likely(in_backed_heap(s, peek(&s->heap_seen), offset, bytes)))
+        return s->base + offset;
+    return at_newer(s, offset, bytes);
 }
 
 /* Living objects, as of the last commit. */

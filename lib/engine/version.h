@@ -92,7 +92,10 @@ static inline RACY void racy_copy(void *to, const void *from, size_t n)
     while (n-- > 0)
         *y++ = *x++;
 #else
-    memcpy(to, from, n);
+    if (n == sizeof(uint64_t))
+        memcpy(to, from, sizeof(uint64_t));
+    else
+        memcpy(to, from, n);
 #endif
 }
 
