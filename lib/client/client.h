@@ -131,7 +131,7 @@ struct heir_table *table_find(struct heir *c, uint64_t id);
 int table_open(struct heir *c, const struct wire_reply *reply, int fd, struct heir_table **table);
 /* Whether the table has become this client's, without heir_wait() having told: then the handle is made fit for an
  * owner. */
-COLD bool table_catch_up(struct heir_table *t);
+APART bool table_catch_up(struct heir_table *t);
 int table_unmap(struct heir_table *t);  /* after a grace period; -EBUSY: it is in use */
 void table_free(struct heir_table *t);  /* nobody uses it any more */
 void table_abort(struct heir_table *t); /* what this thread has open */

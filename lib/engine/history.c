@@ -57,30 +57,37 @@ int history_spare(struct store *s, enum spare which, uint64_t *offset)
     return 0;
 }
 
+/* The chunk after a full one. */
+static APART int next_chunk(struct store *s, struct chunk **chunk)
+{
+    struct ledger *l = ledger_of(s);
+    uint64_t next = peek(&l->limbo);
+    int r = 0;
+
+    if (next != 0 && peek(&l->limbo_txn) < s->txn)
+        log_set(s, &l->limbo, 0);
+    else
+        r = history_spare(s, SPARE_CHUNK, &next);
+    if (r < 0)
+        return r;
+    /* not logged: nobody follows the link of the last chunk */
+    set(&(*chunk)->next, next);
+    log_set(s, &l->tail_chunk, next);
+    *chunk = chunk_at(s, next);
+    return *chunk != NULL ? 0 : -EUCLEAN;
+}
+
 static int append(struct store *s, uint64_t made, uint64_t gone)
 {
     struct ledger *l = ledger_of(s);
     uint64_t tail = peek(&l->history_tail);
     struct chunk *chunk = chunk_at(s, peek(&l->tail_chunk));
+    int r;
 
     if (unlikely(chunk == NULL))
         return -EUCLEAN;
-    if (unlikely(tail % CHUNK_RECORDS == 0 && tail != 0)) {
-        uint64_t next = peek(&l->limbo);
-        int r = 0;
-        if (next != 0 && peek(&l->limbo_txn) < s->txn)
-            log_set(s, &l->limbo, 0);
-        else
-            r = history_spare(s, SPARE_CHUNK, &next);
-        if (r < 0)
-            return r;
-        /* not logged: nobody follows the link of the last chunk */
-        set(&chunk->next, next);
-        log_set(s, &l->tail_chunk, next);
-        chunk = chunk_at(s, next);
-        if (chunk == NULL)
-            return -EUCLEAN;
-    }
+    if (unlikely(tail % CHUNK_RECORDS == 0 && tail != 0) && (r = next_chunk(s, &chunk)) < 0)
+        return r;
     chunk->records[tail % CHUNK_RECORDS] = (struct record){s->txn, made, gone};
     log_set(s, &l->history_tail, tail + 1);
     return 0;
@@ -116,7 +123,7 @@ static struct record *oldest(const struct store *s, uint64_t *chunk)
 
 /* Raise the horizon to `to`, unless a pin holds it; `by_force`: then the pin is broken, and its reader finds that out.
  */
-static COLD bool raise_horizon(struct store *s, uint64_t to, bool by_force)
+static APART bool raise_horizon(struct store *s, uint64_t to, bool by_force)
 {
     struct view *v = view_of(s);
     struct ledger *l = ledger_of(s);
@@ -256,7 +263,7 @@ static int work_off(struct store *s, const struct record *record)
 
 /* Take back the oldest record, or a part of it, when it is behind the horizon. 1: done; 0: there is none. All or
  * nothing. */
-static __attribute__((noinline)) int take_back(struct store *s)
+static APART int take_back(struct store *s)
 {
     struct ledger *l = ledger_of(s);
     uint64_t chunk, old_chunk = peek(&l->head_chunk);
@@ -288,7 +295,7 @@ static __attribute__((noinline)) int take_back(struct store *s)
 }
 
 /* All that is committed; what is pinned only by force. */
-static COLD int take_back_all(struct store *s, bool by_force)
+static APART int take_back_all(struct store *s, bool by_force)
 {
     int r;
     raise_horizon(s, peek(&view_of(s)->committed), by_force);
@@ -332,7 +339,7 @@ static uint64_t keep(const struct store *s)
 }
 
 /* Which horizon lets go of half of what is kept, without looking at every record. */
-static COLD uint64_t halfway(struct store *s)
+static APART uint64_t halfway(struct store *s)
 {
     struct ledger *l = ledger_of(s);
     uint64_t head = peek(&l->history_head), last = CHUNK_RECORDS - 1 - head % CHUNK_RECORDS, chunk;
@@ -371,7 +378,7 @@ int history_reuse(struct store *s, uint64_t bytes, uint64_t *offset)
 }
 
 /* Take back what is more than the history kept. */
-static __attribute__((noinline)) int step(struct store *s)
+static APART int step(struct store *s)
 {
     uint64_t chunk;
     struct record *record = oldest(s, &chunk);
@@ -390,7 +397,7 @@ static bool may_need(const struct store *s, int spare)
     return !ordered(s) || (spare != SPARE_SEGMENT && spare != SPARE_DIRECTORY);
 }
 
-static COLD int put_by(struct store *s, bool deleting)
+static APART int put_by(struct store *s, bool deleting)
 {
     for (int i = 0; i < SPARES; i++) {
         word_t *spare = &ledger_of(s)->spare[i];

@@ -37,6 +37,6 @@ int history_reuse(struct store *s, uint64_t bytes, uint64_t *offset);
 
 /* space_alloc(), which takes back all that can be taken back before it says -ENOSPC. Must not be called between finding
  * a slot and storing into it: what is taken back may be that slot. */
-int history_alloc(struct store *s, uint64_t bytes, uint64_t *offset);
+APART int history_alloc(struct store *s, uint64_t bytes, uint64_t *offset);
 
 #endif

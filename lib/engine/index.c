@@ -43,7 +43,7 @@ static uint64_t entry_of(uint32_t hash, uint64_t depth)
 }
 
 /* The directory word of a state that may be older than the newest clearing. */
-static COLD uint64_t directory_before(const struct store *s, uint64_t snap, uint64_t directory, uint64_t cleared)
+static APART uint64_t directory_before(const struct store *s, uint64_t snap, uint64_t directory, uint64_t cleared)
 {
     uint64_t newer = UINT64_MAX;
 

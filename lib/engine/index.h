@@ -61,7 +61,7 @@ int index_peek(const struct store *s, uint64_t snap, uint32_t hash, const void *
 uint64_t index_directory(const struct store *s, uint64_t snap);
 
 /* Split the segment of this hash. -ENOSPC, -EUCLEAN. */
-COLD int index_split(struct store *s, uint32_t hash);
+APART int index_split(struct store *s, uint32_t hash);
 
 /* Replace the index by an empty one and queue the old. */
 int index_clear(struct store *s);

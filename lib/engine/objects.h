@@ -26,7 +26,7 @@ int objects_undo(struct store *s, uint64_t mark);
 
 /* Outside of a transaction, when one could not have space: take back all that can be, in transactions of its own. true:
  * it may be worth while to try again. */
-COLD bool objects_collect(struct store *s);
+APART bool objects_collect(struct store *s);
 
 /* Before a transaction of several changes: it cannot take back much by itself, for its log must be able to undo that.
  * So in a table that cannot grow, do it now. */

@@ -65,7 +65,7 @@ static inline bool in_backed_heap(const struct store *s, uint64_t backed, uint64
 }
 
 /* at() beyond what was backed when we last looked. */
-COLD void *at_newer(const struct store *s, uint64_t offset, uint64_t bytes);
+APART void *at_newer(const struct store *s, uint64_t offset, uint64_t bytes);
 
 /* The one way from an offset in shared memory to a pointer: NULL when [offset, offset + bytes) is not backed heap. */
 static inline void *at(const struct store *s, uint64_t offset, uint64_t bytes)

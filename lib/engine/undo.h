@@ -31,7 +31,7 @@ static inline uint64_t undo_first_page(const struct store *s)
 void undo_begin(struct store *s);
 
 /* Make room for n more entries; -ENOSPC. */
-COLD int undo_grow(struct store *s, uint64_t n);
+APART int undo_grow(struct store *s, uint64_t n);
 
 static inline int undo_reserve(struct store *s, uint64_t n)
 {
@@ -55,11 +55,11 @@ static inline void log_set(struct store *s, word_t *word, uint64_t value)
 }
 
 /* Take back all entries from number `keep` on; for readers this counts as a rollback. -EUCLEAN. */
-COLD int undo_back_to(struct store *s, uint64_t keep);
+APART int undo_back_to(struct store *s, uint64_t keep);
 
 /* Take back a transaction that did not commit, if there is one; *changes (may be NULL): how many changes it had made.
  * May be called by any process that holds the writer mutex, and again after a crash inside. -EUCLEAN. */
-COLD int undo_all(struct store *s, uint64_t *changes);
+APART int undo_all(struct store *s, uint64_t *changes);
 
 /* After a commit: give the memory of a very long log back. */
 void undo_trim(struct store *s);

@@ -38,9 +38,10 @@ static inline void set(word_t *w, uint64_t value)
 #define RACY
 #endif
 
-/* Kept out of the way of what is done for every operation, which FLAT makes one function. */
-#define COLD        __attribute__((noinline, cold))
+/* FLAT: with all that it calls, but what is APART, as one function. (Not "cold": that makes compilers take all that may
+ * lead there for cold, too.) */
 #define FLAT        __attribute__((flatten))
+#define APART       __attribute__((noinline))
 
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)

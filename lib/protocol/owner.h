@@ -36,7 +36,7 @@ int writer_lock(struct table_page *page, bool try_only);
 
 /* Roll back what a dead writer left unfinished. `whole` maps all of the table; the mutex is the one locked. On an error
  * it is unlocked, unusable for ever. -EUCLEAN. */
-COLD int writer_repair(struct table_page *locked, struct store *whole);
+APART int writer_repair(struct table_page *locked, struct store *whole);
 
 void writer_unlock(struct table_page *page);
 
