@@ -30,15 +30,15 @@ bool bag_key(const struct version *v, const void *key, size_t key_len);
 /* Called for the objects of a key that state `snap` knows, oldest first; non-zero ends it and is returned. -ENOMEM;
  * -EUCLEAN means damage only if the sight holds. */
 typedef int bag_each(struct version *v, void *arg);
-int bag_for_each(const struct store *s, uint64_t snap, const void *key, size_t key_len, bag_each *each, void *arg);
+APART int bag_for_each(const struct store *s, uint64_t snap, const void *key, size_t key_len, bag_each *each, void *arg);
 
 /* The oldest. -ENOENT. */
-int bag_find(const struct store *s, uint64_t snap, const void *key, size_t key_len, struct version **version);
+APART int bag_find(const struct store *s, uint64_t snap, const void *key, size_t key_len, struct version **version);
 
 /* In a transaction, as the operations in objects.h. */
-int bag_put(struct store *s, const void *key, size_t key_len, const void *value, size_t value_len, bool only_new);
+APART int bag_put(struct store *s, const void *key, size_t key_len, const void *value, size_t value_len, bool only_new);
 
 /* Delete all objects of the key, or those with this value (NULL: any). -ENOENT. */
-int bag_del(struct store *s, const void *key, size_t key_len, const struct bag_value *value);
+APART int bag_del(struct store *s, const void *key, size_t key_len, const struct bag_value *value);
 
 #endif

@@ -94,6 +94,7 @@ int version_publish(struct store *s, const struct spot *spot, struct version *v,
         return r;
     if (spot->slot != NULL) {
         gone = offset_of(s, spot->version);
+        space_prefetch(s, gone);
         /* of a transaction only the last version of a key matters: chains have one version a transaction */
         prev = version_made(spot->version) == s->txn ? version_prev(spot->version) : gone;
     }

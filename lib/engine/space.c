@@ -374,6 +374,11 @@ bool space_fits(const struct store *s, uint64_t offset, uint64_t bytes)
     return kind_of(word) == PAGE_SPAN && (word >> 8 & 0xff) == class_of(s, bytes);
 }
 
+void space_prefetch(const struct store *s, uint64_t offset)
+{
+    __builtin_prefetch(desc(s, offset / PAGE_BYTES));
+}
+
 int space_free(struct store *s, uint64_t offset)
 {
     uint64_t page = offset / PAGE_BYTES, word;

@@ -16,16 +16,16 @@ static inline uint64_t tree_levels(uint64_t word)
 }
 
 /* Writer: look a key up. -EUCLEAN. */
-int tree_find(const struct store *s, const void *key, size_t key_len, struct spot *spot);
+APART int tree_find(const struct store *s, const void *key, size_t key_len, struct spot *spot);
 
 /* Readers: as index_peek(). */
-int tree_peek(const struct store *s, uint64_t snap, const void *key, size_t key_len, struct version **version);
+APART int tree_peek(const struct store *s, uint64_t snap, const void *key, size_t key_len, struct version **version);
 
 /* tree_find() found no vacant slot: one step towards having one; then look again. -ENOSPC, -EUCLEAN. */
-int tree_make_room(struct store *s, const void *key, size_t key_len);
+APART int tree_make_room(struct store *s, const void *key, size_t key_len);
 
 /* As index_drop(). A part of the tree that has become empty is taken out. */
-int tree_drop(struct store *s, uint64_t version);
+APART int tree_drop(struct store *s, uint64_t version);
 
 /* A part of the tree in which all keys are next to each other: a leaf. */
 struct portion {
@@ -44,12 +44,12 @@ struct range {
 };
 
 /* The first portion of a range, or in reverse the last: its slots in the range, and a few more. -EUCLEAN. */
-int tree_portion(const struct store *s, uint64_t root, const struct range *range, struct portion *portion);
+APART int tree_portion(const struct store *s, uint64_t root, const struct range *range, struct portion *portion);
 
 /* Taking apart a tree that has been cleared: free the versions, queue the nodes. Goes on at *cursor, to be kept between
  * calls, 0 at first, for at most `budget` slots. INDEX_END: done. -ENOSPC: no room in the log or for the history, and
  * *cursor has not moved. */
-int tree_sweep(struct store *s, uint64_t root, uint64_t *cursor, int budget);
+APART int tree_sweep(struct store *s, uint64_t root, uint64_t *cursor, int budget);
 
 /* Where a cursor of tree_sweep() stands: the node's child or slot number at this level (0: the leaf's). */
 static inline unsigned tree_digit(uint64_t cursor, unsigned level)
