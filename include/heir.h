@@ -177,7 +177,7 @@ struct heir_event {
 /*
  * As in ETS. A set and an ordered set have one object a key; an ordered set can be read in the order of its keys
  * (memcmp, shorter first). A bag has any number of different objects a key, a duplicate bag also equal ones; a key's
- * objects are in the order of their insertion, and its keys may have HEIR_KEY_MAX - 8 bytes.
+ * objects are in the order of their insertion, and its keys may have HEIR_KEY_MAX - 10 bytes.
  */
 enum heir_type { HEIR_SET, HEIR_ORDERED_SET, HEIR_BAG, HEIR_DUPLICATE_BAG };
 enum heir_access { HEIR_PROTECTED, HEIR_PUBLIC, HEIR_PRIVATE };
@@ -229,6 +229,7 @@ HEIR_API int heir_claim(struct heir *client, const char *name, const struct heir
 HEIR_API int heir_attach(struct heir *client, const char *name, struct heir_table **table);
 
 /* Unmap a table that this client does not own (-EBUSY for the owner: release, give or destroy it).
+ * -EBUSY also while a walk or a snapshot of it is open, or another thread waits to write.
  * Threads that are inside a read finish first. Later calls on the handle: -ENOTCONN, until it is attached anew. */
 HEIR_API int heir_detach(struct heir_table *table);
 
@@ -355,9 +356,10 @@ HEIR_API int heir_cas(struct heir_table *table, const void *key, size_t key_len,
  * the transaction in which it was lent, which must be open (-EINVAL), as it is at the commit; heir_abort() discards it.
  * The same key can be edited again, and *value is then the same memory if the length is the same.
  *
- * The memory is lent until the transaction ends, or the object is put, added to or deleted in it; a store through it
- * afterwards faults. It begins at an address divisible by 8. At most 64 in one transaction (-EBUSY); -ENOMEM. Not for
- * bags. Use heir_view() to read it.
+ * The memory is lent until the transaction ends; a store through it afterwards faults, and none through it reaches
+ * another object: an edited object has pages of its own. If the object is put, added to or deleted later in the same
+ * transaction, that counts, and what is stored here is nobody's. It begins at an address divisible by 8. At most 64 in
+ * one transaction (-EBUSY); -ENOMEM. Not for bags. Use heir_view() to read it.
  */
 HEIR_API int heir_edit(struct heir_table *table, const void *key, size_t key_len, size_t value_len, void **value);
 

@@ -323,7 +323,7 @@ static void crash_growth(void)
     memset(&crash, 0, sizeof crash);
     crash.image = store_new(2 << 20);
     uint64_t splits = 0;
-    for (uint64_t key = 0; key < 9000 && crash.wrong == 0; key++) {
+    for (uint64_t key = 0; key < (ordered(&s) ? 3000 : 9000) && crash.wrong == 0; key++) {
         struct deed put = {.what = PUT, .key = key, .key_len = 8, .value_len = 4};
         if (grows(&s, key)) {
             splits++;

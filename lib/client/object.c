@@ -7,6 +7,7 @@
  * write, and cannot be overtaken later, because the owner changes only under that mutex.
  */
 #include "bag.h"
+#include "change.h"
 #include "client.h"
 #include "lend.h"
 #include "objects.h"
@@ -114,7 +115,7 @@ int check_key(const struct store *s, const void *key, size_t key_len)
     const struct table_page *page = page_of(s);
     if (unlikely(key == NULL || key_len == 0 || key_len > HEIR_KEY_MAX))
         return -EINVAL;
-    if (unlikely(bag(s)) && key_len > HEIR_KEY_MAX - BAG_NUMBER)
+    if (unlikely(bag(s)) && key_len > HEIR_KEY_MAX - BAG_EXTRA)
         return -EINVAL;
     return unlikely(page->key_size != 0 && page->key_size != key_len) ? -EINVAL : 0;
 }
@@ -234,12 +235,12 @@ int heir_clear(struct heir_table *t)
 static int edit(struct heir_table *t, struct store *s, const void *key, size_t key_len, size_t value_len, void **value)
 {
     struct mapping *m = t->txn_mapping;
-    uint64_t offset, mark = s->log_count;
+    struct mark mark = change_mark(s);
+    uint64_t offset;
     int r = objects_edit(s, key, key_len, value_len, &offset);
-    if (r < 0 || (r = lend_out(m, offset, value_len, value)) == 0)
-        return r;
-    int undone = objects_undo(s, mark);
-    return undone < 0 ? undone : r;
+    if (r == 0 && (r = lend_out(m, offset, value_len, value)) < 0)
+        r = change_fail(s, &mark, r);
+    return r;
 }
 
 int heir_edit(struct heir_table *t, const void *key, size_t key_len, size_t value_len, void **value)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bags. Every object has a version of its own, whose key is the object's followed by 8 bytes: a number, most
- * significant byte first, that grows with every object put into the table. In the tree a key's objects are therefore
- * next to each other, in the order of their insertion; between them may lie objects of longer keys that begin with this
- * one and zeros, which differ in length. The number is that of the history record with which the object was put.
+ * Bags. Every object has a version of its own, whose key is the object's between its length, 2 bytes, and a number, 8
+ * bytes, which grows with every object put into the table; both most significant byte first. So in the tree the keys
+ * are in the order of their lengths, and a key's objects next to each other, in the order of their insertion. The
+ * number is that of the history record with which the object was put.
  */
 #include "bag.h"
 #include "change.h"
@@ -11,17 +11,20 @@
 
 int bag_range(struct bag_range *b, const void *key, size_t key_len)
 {
-    size_t len = key_len + BAG_NUMBER;
+    size_t len = BAG_LENGTH + key_len + BAG_NUMBER;
     uint8_t *at = b->small;
 
     b->memory = NULL;
     if (2 * len > sizeof b->small && (at = b->memory = malloc(2 * len)) == NULL)
         return -ENOMEM;
-    memcpy(at, key, key_len);
-    memset(at + key_len, 0, BAG_NUMBER);
-    memcpy(at + len, key, key_len);
-    memset(at + len + key_len, 0xff, BAG_NUMBER);
+    at[0] = (uint8_t)(key_len >> 8);
+    at[1] = (uint8_t)key_len;
+    memcpy(at + BAG_LENGTH, key, key_len);
+    memcpy(at + len, at, BAG_LENGTH + key_len);
+    memset(at + BAG_LENGTH + key_len, 0, BAG_NUMBER);
+    memset(at + len + BAG_LENGTH + key_len, 0xff, BAG_NUMBER);
     b->range = (struct range){.from = at, .from_len = len, .to = at + len, .to_len = len};
+    b->number = at + BAG_LENGTH + key_len;
     return 0;
 }
 
@@ -32,7 +35,8 @@ void bag_range_end(struct bag_range *b)
 
 bool bag_key(const struct version *v, const void *key, size_t key_len)
 {
-    return version_key_len(v) == key_len + BAG_NUMBER && racy_compare(v->data, key, key_len) == 0;
+    return version_key_len(v) == BAG_LENGTH + key_len + BAG_NUMBER &&
+           racy_compare(v->data + BAG_LENGTH, key, key_len) == 0;
 }
 
 int bag_for_each(const struct store *s, uint64_t snap, const void *key, size_t key_len, bag_each *each, void *arg)
@@ -98,7 +102,7 @@ static int equal(struct version *v, void *arg)
 int bag_put(struct store *s, const void *key, size_t key_len, const void *value, size_t value_len, bool only_new)
 {
     struct bag_choice wanted = {.s = s, .value = &(struct bag_value){value, value_len}};
-    uint64_t mark = s->log_count;
+    struct mark mark = change_mark(s);
     struct version *v;
     struct spot spot;
     int r;
@@ -107,15 +111,18 @@ int bag_put(struct store *s, const void *key, size_t key_len, const void *value,
         return r < 0 ? r : -EEXIST;
     if (page_of(s)->type == HEIR_BAG && (r = bag_for_each(s, s->txn, key, key_len, equal, &wanted)) != 0)
         return r < 0 ? r : 0;
-    if ((r = change_prepare(s, false)) < 0)
-        return change_fail(s, mark, r);
-    uint64_t number = __builtin_bswap64(peek(&ledger_of(s)->history_tail));
-    if ((r = version_new(s, key, key_len, &number, value_len, &spot, &v)) < 0)
-        return change_fail(s, mark, r);
-    if (value_len != 0)
-        racy_copy((uint8_t *)version_value(v, key_len + BAG_NUMBER), value, value_len);
-    r = version_publish(s, &spot, v, value_len);
-    return r < 0 ? change_fail(s, mark, r) : 0;
+    struct bag_range b;
+    if ((r = bag_range(&b, key, key_len)) == 0 && (r = change_prepare(s, false)) == 0) {
+        uint64_t number = __builtin_bswap64(peek(&ledger_of(s)->history_tail));
+        memcpy(b.number, &number, sizeof number);
+        r = version_new(s, b.range.from, b.range.from_len, value_len, false, &spot, &v);
+    }
+    if (r == 0 && value_len != 0)
+        racy_copy((uint8_t *)version_value(v, b.range.from_len), value, value_len);
+    if (r == 0)
+        r = version_publish(s, &spot, v, value_len);
+    bag_range_end(&b);
+    return r < 0 ? change_fail(s, &mark, r) : 0;
 }
 
 static int delete_each(struct version *v, void *arg)
@@ -132,7 +139,7 @@ static int delete_each(struct version *v, void *arg)
 int bag_del(struct store *s, const void *key, size_t key_len, const struct bag_value *value)
 {
     struct bag_choice d = {.s = s, .value = value};
-    uint64_t mark = s->log_count;
+    struct mark mark = change_mark(s);
     int r = bag_for_each(s, s->txn, key, key_len, delete_each, &d);
-    return r < 0 ? change_fail(s, mark, r) : d.count == 0 ? -ENOENT : 0;
+    return r < 0 ? change_fail(s, &mark, r) : d.count == 0 ? -ENOENT : 0;
 }

@@ -7,18 +7,20 @@
 
 #include "tree.h"
 
-#define BAG_NUMBER 8u /* bytes that follow the key in a bag's version */
+#define BAG_LENGTH 2u /* bytes before the key in a bag's version */
+#define BAG_NUMBER 8u /* and after it */
+#define BAG_EXTRA  (BAG_LENGTH + BAG_NUMBER)
 
 struct bag_value {
     const void *value;
     size_t len;
 };
 
-/* The range of a key's objects, in memory to be freed with bag_range_end(). Others may lie in it, too: look at the key.
- * -ENOMEM. */
+/* The range of a key's objects, in memory to be freed with bag_range_end(). -ENOMEM. */
 struct bag_range {
     struct range range;
-    uint8_t small[2 * (64 + BAG_NUMBER)];
+    uint8_t *number; /* in range.from: 0 there */
+    uint8_t small[2 * (64 + BAG_EXTRA)];
     uint8_t *memory;
 };
 int bag_range(struct bag_range *b, const void *key, size_t key_len);
@@ -30,7 +32,8 @@ bool bag_key(const struct version *v, const void *key, size_t key_len);
 /* Called for the objects of a key that state `snap` knows, oldest first; non-zero ends it and is returned. -ENOMEM;
  * -EUCLEAN means damage only if the sight holds. */
 typedef int bag_each(struct version *v, void *arg);
-APART int bag_for_each(const struct store *s, uint64_t snap, const void *key, size_t key_len, bag_each *each, void *arg);
+APART int bag_for_each(const struct store *s, uint64_t snap, const void *key, size_t key_len, bag_each *each,
+                       void *arg);
 
 /* The oldest. -ENOENT. */
 APART int bag_find(const struct store *s, uint64_t snap, const void *key, size_t key_len, struct version **version);

@@ -9,13 +9,15 @@
 #define DELETE_LOG  (SPACE_LOG + 16)
 #define PUBLISH_LOG (SPACE_LOG + 8)
 
-int change_fail(struct store *s, uint64_t mark, int error)
+int change_fail(struct store *s, const struct mark *mark, int error)
 {
-    if (s->log_count > mark) {
-        int r = undo_back_to(s, mark);
+    if (s->log_count > mark->log_count) {
+        int r = undo_back_to(s, mark->log_count);
         if (r < 0)
             return r;
     }
+    set(&view_of(s)->objects[s->txn & 1], mark->objects);
+    set(&ledger_of(s)->changes, mark->changes);
     return error;
 }
 
@@ -66,23 +68,21 @@ static int find_room(struct store *s, const void *key, size_t key_len, struct sp
     }
 }
 
-int version_new(struct store *s, const void *key, size_t key_len, const void *suffix, size_t value_len,
-                struct spot *spot, struct version **version)
+int version_new(struct store *s, const void *key, size_t key_len, size_t value_len, bool alone, struct spot *spot,
+                struct version **version)
 {
-    uint64_t offset, all = suffix != NULL ? key_len + sizeof(uint64_t) : key_len;
-    int r = history_reuse(s, version_bytes(all, value_len), &offset);
+    uint64_t offset, bytes = version_bytes(key_len, value_len);
+    int r = unlikely(alone) ? history_alloc(s, bytes, true, &offset) : history_reuse(s, bytes, &offset);
     if (r < 0)
         return r;
-    struct version *v = at(s, offset, version_bytes(all, value_len));
+    struct version *v = at(s, offset, bytes);
     if (v == NULL)
         return -EUCLEAN;
-    set(&v->made, s->txn << 8 | all >> 8);
-    set(&v->ended, all & 0xff);
+    set(&v->made, s->txn << 8 | key_len >> 8);
+    set(&v->ended, key_len & 0xff);
     racy_copy(v->data, key, key_len);
-    if (suffix != NULL)
-        racy_copy(v->data + key_len, suffix, sizeof(uint64_t));
     *version = v;
-    return find_room(s, suffix != NULL ? v->data : key, all, spot);
+    return find_room(s, key, key_len, spot);
 }
 
 int version_publish(struct store *s, const struct spot *spot, struct version *v, size_t value_len)

@@ -2,16 +2,26 @@
 /*
  * One change of the open transaction: the steps that every operation is made of.
  *
- * An operation notes s->log_count, prepares, makes its changes, and on an error returns change_fail(), which takes back
- * what it has done.
+ * An operation begins with change_mark(), prepares, makes its changes, and on an error returns change_fail(), which
+ * takes back what it has done.
  */
 #ifndef HEIR_CHANGE_H
 #define HEIR_CHANGE_H
 
 #include "index.h"
 
-/* As if the operation that began at `mark` had not begun. Returns the error, or -EUCLEAN. */
-int change_fail(struct store *s, uint64_t mark, int error);
+/* Where the open transaction stands. */
+struct mark {
+    uint64_t log_count, objects, changes;
+};
+
+static inline struct mark change_mark(const struct store *s)
+{
+    return (struct mark){s->log_count, peek(&view_of(s)->objects[s->txn & 1]), peek(&ledger_of(s)->changes)};
+}
+
+/* As if nothing had been done since the mark. Returns the error, or -EUCLEAN. */
+APART int change_fail(struct store *s, const struct mark *mark, int error);
 
 /* Have room in the log for one change, and let go of a little of the past. Moves nothing that is living. -ENOSPC,
  * -EUCLEAN. */
@@ -28,10 +38,10 @@ static inline bool living(const struct spot *spot)
 /* Is this the value of a version? */
 bool version_has_value(const struct store *s, const struct version *v, const void *value, size_t value_len);
 
-/* A new version, which nobody sees yet, its value still to be written; *spot is where it belongs. suffix: 8 bytes of
- * the key after the others, NULL: none. -ENOSPC, -EUCLEAN. */
-int version_new(struct store *s, const void *key, size_t key_len, const void *suffix, size_t value_len,
-                struct spot *spot, struct version **version);
+/* A new version, which nobody sees yet, its value still to be written; *spot is where it belongs. `alone`: in pages of
+ * its own. -ENOSPC, -EUCLEAN. */
+int version_new(struct store *s, const void *key, size_t key_len, size_t value_len, bool alone, struct spot *spot,
+                struct version **version);
 
 /* Make it the newest of its key. -ENOSPC, -EUCLEAN. */
 int version_publish(struct store *s, const struct spot *spot, struct version *v, size_t value_len);

@@ -500,11 +500,11 @@ static void check_node(struct check *c, uint64_t offset, unsigned level, struct 
         return;
     }
     const struct inner *node = hold_all(c, offset, part, sizeof *node);
-    if (node == NULL || !check_head(c, offset, INNER_CHILDREN, low, high))
+    if (node == NULL || (current && !check_head(c, offset, INNER_CHILDREN, low, high)))
         return;
     uint64_t head = get(&node->head);
     struct bound from = low;
-    for (unsigned i = 0; i < (uint32_t)head; i++) {
+    for (unsigned i = 0; i < (uint32_t)head && i < INNER_CHILDREN; i++) {
         struct bound to = high;
         if (i + 1 < (uint32_t)head && i >= digit) {
             uint64_t word = word_of(c, &node->separators[i]);
@@ -638,7 +638,7 @@ static void check_history(struct check *c)
 
 static void check_spares(struct check *c)
 {
-    static const uint64_t least[SPARES] = {PAGE_BYTES, PAGE_BYTES, INDEX_DIRECTORY_MIN, sizeof(struct clearing)};
+    static const uint64_t least[SPARES] = {PAGE_BYTES, sizeof(struct leaf), 0, sizeof(struct clearing)};
     const struct ledger *l = ledger_of(c->s);
 
     for (int i = 0; i < SPARES; i++) {

@@ -45,14 +45,20 @@ static struct chunk *chunk_at(const struct store *s, uint64_t offset)
     return at(s, offset, sizeof(struct chunk));
 }
 
-static const uint64_t spare_bytes[SPARES] = {PAGE_BYTES, PAGE_BYTES, INDEX_DIRECTORY_MIN, sizeof(struct clearing)};
+/* A tree puts a leaf by, so that it can sort one anew in a full table, and needs nothing when it is empty. 0: none. */
+static uint64_t spare_bytes_of(const struct store *s, enum spare which)
+{
+    static const uint64_t of_set[SPARES] = {PAGE_BYTES, PAGE_BYTES, INDEX_DIRECTORY_MIN, sizeof(struct clearing)};
+    static const uint64_t of_tree[SPARES] = {PAGE_BYTES, sizeof(struct leaf), 0, sizeof(struct clearing)};
+    return ordered(s) ? of_tree[which] : of_set[which];
+}
 
 int history_spare(struct store *s, enum spare which, uint64_t *offset)
 {
     word_t *spare = &ledger_of(s)->spare[which];
     *offset = peek(spare);
     if (*offset == 0)
-        return space_alloc(s, spare_bytes[which], offset);
+        return space_alloc(s, spare_bytes_of(s, which), offset);
     log_set(s, spare, 0);
     return 0;
 }
@@ -311,15 +317,16 @@ bool history_collect(struct store *s, bool by_force)
            (peek(&ledger_of(s)->history_head) != head || peek(&ledger_of(s)->sweep) != swept);
 }
 
-int history_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
+int history_alloc(struct store *s, uint64_t bytes, bool alone, uint64_t *offset)
 {
-    int r = space_alloc(s, bytes, offset);
+    int (*alloc)(struct store *, uint64_t, uint64_t *) = alone ? space_alloc_alone : space_alloc;
+    int r = alloc(s, bytes, offset);
     if (likely(r != -ENOSPC))
         return r;
     for (int by_force = 0; by_force < 2 && r == -ENOSPC; by_force++) {
         if ((r = take_back_all(s, by_force)) < 0 || (r = undo_reserve(s, SPACE_LOG)) < 0)
             return r;
-        r = space_alloc(s, bytes, offset);
+        r = alloc(s, bytes, offset);
     }
     return r;
 }
@@ -374,7 +381,7 @@ int history_reuse(struct store *s, uint64_t bytes, uint64_t *offset)
             return 0;
         }
     }
-    return history_alloc(s, bytes, offset);
+    return history_alloc(s, bytes, false, offset);
 }
 
 /* Take back what is more than the history kept. */
@@ -391,25 +398,19 @@ static APART int step(struct store *s)
     return r < 0 && r != -ENOSPC ? r : 0; /* no room in the log for more: what was taken back counts */
 }
 
-/* An empty tree needs no memory. */
-static bool may_need(const struct store *s, int spare)
-{
-    return !ordered(s) || (spare != SPARE_SEGMENT && spare != SPARE_DIRECTORY);
-}
-
 static APART int put_by(struct store *s, bool deleting)
 {
     for (int i = 0; i < SPARES; i++) {
         word_t *spare = &ledger_of(s)->spare[i];
         uint64_t block;
-        if (peek(spare) != 0 || !may_need(s, i))
+        if (peek(spare) != 0 || spare_bytes_of(s, i) == 0)
             continue;
         int r = undo_reserve(s, SPACE_LOG);
         if (r == 0)
-            r = history_alloc(s, spare_bytes[i], &block);
+            r = history_alloc(s, spare_bytes_of(s, i), false, &block);
         if (r == 0)
             log_set(s, spare, block);
-        else if (r != -ENOSPC || !deleting)
+        else if (r != -ENOSPC || !(deleting || (i == SPARE_SEGMENT && ordered(s))))
             return r;
     }
     return 0;
@@ -424,7 +425,7 @@ int history_step(struct store *s, bool deleting)
     if (unlikely(kept(s) > s->keep + s->keep / 4) && (r = step(s)) < 0) /* a quarter is left to history_reuse() */
         return r;
     for (int i = 0; i < SPARES; i++) {
-        if (unlikely(peek(&spare[i]) == 0) && may_need(s, i))
+        if (unlikely(peek(&spare[i]) == 0) && spare_bytes_of(s, i) != 0)
             return put_by(s, deleting);
     }
     return 0;

@@ -35,8 +35,8 @@ int history_step(struct store *s, bool deleting);
  * else as history_alloc(). */
 int history_reuse(struct store *s, uint64_t bytes, uint64_t *offset);
 
-/* space_alloc(), which takes back all that can be taken back before it says -ENOSPC. Must not be called between finding
- * a slot and storing into it: what is taken back may be that slot. */
-APART int history_alloc(struct store *s, uint64_t bytes, uint64_t *offset);
+/* space_alloc(), or space_alloc_alone(), which takes back all that can be taken back before it says -ENOSPC. Must not
+ * be called between finding a slot and storing into it: what is taken back may be that slot. */
+APART int history_alloc(struct store *s, uint64_t bytes, bool alone, uint64_t *offset);
 
 #endif

@@ -200,7 +200,7 @@ static int page_alloc(struct store *s, word_t **page, uint64_t *offset)
 {
     int r = undo_reserve(s, 2 * SPACE_LOG);
     if (r == 0)
-        r = history_alloc(s, PAGE_BYTES, offset);
+        r = history_alloc(s, PAGE_BYTES, false, offset);
     if (r < 0)
         return r;
     *page = at(s, *offset, PAGE_BYTES);
@@ -252,7 +252,7 @@ static int double_directory(struct store *s)
         return -ENOSPC;
     int r = undo_reserve(s, SPACE_LOG);
     if (r == 0)
-        r = history_alloc(s, bytes < INDEX_DIRECTORY_MIN ? INDEX_DIRECTORY_MIN : bytes, &offset);
+        r = history_alloc(s, bytes < INDEX_DIRECTORY_MIN ? INDEX_DIRECTORY_MIN : bytes, false, &offset);
     if (r < 0)
         return r;
     word_t *from = directory_at(s, old), *to = at(s, offset, bytes);
@@ -354,9 +354,9 @@ int index_clear(struct store *s)
 int index_forget(struct store *s, uint64_t clearing)
 {
     word_t *link = &view_of(s)->cleared;
-    while (peek(link) != clearing) {
+    for (uint64_t most = readable(s) / sizeof(struct clearing); peek(link) != clearing; most--) {
         struct clearing *c = at(s, peek(link), sizeof *c);
-        if (c == NULL)
+        if (c == NULL || most == 0) /* a damaged chain may be a circle */
             return -EUCLEAN;
         link = &c->prev;
     }

@@ -32,11 +32,6 @@ int objects_abort(struct store *s)
     return 0;
 }
 
-int objects_undo(struct store *s, uint64_t mark)
-{
-    return change_fail(s, mark, 0);
-}
-
 /* In transactions of its own. */
 static bool collect_all(struct store *s, bool by_force)
 {
@@ -79,7 +74,7 @@ int objects_format(struct store *s)
 
 int objects_put(struct store *s, const void *key, size_t key_len, const void *value, size_t value_len, bool only_new)
 {
-    uint64_t mark = s->log_count;
+    struct mark mark = change_mark(s);
     struct version *v;
     struct spot spot;
     int r;
@@ -92,17 +87,17 @@ int objects_put(struct store *s, const void *key, size_t key_len, const void *va
         if (living(&spot))
             return -EEXIST;
     }
-    if ((r = change_prepare(s, false)) < 0 || (r = version_new(s, key, key_len, NULL, value_len, &spot, &v)) < 0)
-        return change_fail(s, mark, r);
+    if ((r = change_prepare(s, false)) < 0 || (r = version_new(s, key, key_len, value_len, false, &spot, &v)) < 0)
+        return change_fail(s, &mark, r);
     if (value_len != 0)
         racy_copy((uint8_t *)version_value(v, key_len), value, value_len);
     r = version_publish(s, &spot, v, value_len);
-    return r < 0 ? change_fail(s, mark, r) : 0;
+    return r < 0 ? change_fail(s, &mark, r) : 0;
 }
 
 int objects_put_many(struct store *s, const struct heir_object *objects, size_t count, bool only_new)
 {
-    uint64_t mark = s->log_count;
+    struct mark mark = change_mark(s);
     struct version *v;
     struct spot spot;
     int r = 0;
@@ -118,7 +113,7 @@ int objects_put_many(struct store *s, const struct heir_object *objects, size_t 
     r = 0;
     for (size_t i = 0; r == 0 && i < count; i++)
         r = objects_put(s, objects[i].key, objects[i].key_len, objects[i].value, objects[i].value_len, false);
-    return r < 0 ? change_fail(s, mark, r) : 0;
+    return r < 0 ? change_fail(s, &mark, r) : 0;
 }
 
 int objects_cas(struct store *s, const void *key, size_t key_len, const void *expected, size_t expected_len,
@@ -152,24 +147,24 @@ static bool sum_of(int64_t value, int64_t delta, const struct add_limit *limit, 
 int objects_add(struct store *s, const void *key, size_t key_len, int64_t delta, const struct add_limit *limit,
                 int64_t *result)
 {
-    uint64_t mark = s->log_count;
+    struct mark mark = change_mark(s);
     int64_t value = 0;
     struct version *v;
     struct spot spot;
     int r;
 
-    if ((r = change_prepare(s, false)) < 0 || (r = version_new(s, key, key_len, NULL, sizeof value, &spot, &v)) < 0)
-        return change_fail(s, mark, r);
+    if ((r = change_prepare(s, false)) < 0 || (r = version_new(s, key, key_len, sizeof value, false, &spot, &v)) < 0)
+        return change_fail(s, &mark, r);
     if (living(&spot)) {
         if (version_value_len(spot.version) != sizeof value)
-            return change_fail(s, mark, -EINVAL);
+            return change_fail(s, &mark, -EINVAL);
         memcpy(&value, version_value(spot.version, key_len), sizeof value);
     }
     if (!sum_of(value, delta, limit, &value))
-        return change_fail(s, mark, -ERANGE);
+        return change_fail(s, &mark, -ERANGE);
     racy_copy((uint8_t *)version_value(v, key_len), &value, sizeof value);
     if ((r = version_publish(s, &spot, v, sizeof value)) < 0)
-        return change_fail(s, mark, r);
+        return change_fail(s, &mark, r);
     if (result != NULL)
         *result = value;
     return 0;
@@ -177,26 +172,29 @@ int objects_add(struct store *s, const void *key, size_t key_len, int64_t delta,
 
 int objects_edit(struct store *s, const void *key, size_t key_len, size_t value_len, uint64_t *offset)
 {
-    uint64_t mark = s->log_count, keep = 0;
+    struct mark mark = change_mark(s);
+    uint64_t keep = 0;
     struct version *v;
     struct spot spot;
     int r = change_find(s, key, key_len, &spot);
 
     if (r < 0)
         return r;
-    if (!living(&spot) || version_made(spot.version) != s->txn || version_value_len(spot.version) != value_len) {
-        if ((r = change_prepare(s, false)) < 0 || (r = version_new(s, key, key_len, NULL, value_len, &spot, &v)) < 0)
-            return change_fail(s, mark, r);
+    uint64_t offset_now = living(&spot) ? (uint64_t)((uint8_t *)spot.version - s->base) : 0;
+    if (offset_now == 0 || version_made(spot.version) != s->txn || version_value_len(spot.version) != value_len ||
+        !space_alone(s, offset_now)) {
+        if ((r = change_prepare(s, false)) < 0 || (r = version_new(s, key, key_len, value_len, true, &spot, &v)) < 0)
+            return change_fail(s, &mark, r);
         uint8_t *to = (uint8_t *)version_value(v, key_len);
         if (living(&spot)) {
             keep = version_value_len(spot.version) < value_len ? version_value_len(spot.version) : value_len;
             if (at(s, (uint64_t)((uint8_t *)spot.version - s->base), version_bytes(key_len, keep)) == NULL)
-                return change_fail(s, mark, -EUCLEAN);
+                return change_fail(s, &mark, -EUCLEAN);
             racy_copy(to, version_value(spot.version, key_len), keep);
         }
         memset(to + keep, 0, value_len - keep);
         if ((r = version_publish(s, &spot, v, value_len)) < 0)
-            return change_fail(s, mark, r);
+            return change_fail(s, &mark, r);
         spot.version = v;
     }
     *offset = (uint64_t)(version_value(spot.version, key_len) - s->base);
@@ -207,7 +205,7 @@ int objects_edit(struct store *s, const void *key, size_t key_len, size_t value_
 
 int objects_take(struct store *s, const void *key, size_t key_len, void *value, size_t *value_len)
 {
-    uint64_t mark = s->log_count;
+    struct mark mark = change_mark(s);
     struct version *v = NULL;
     struct spot spot;
     int r;
@@ -233,7 +231,7 @@ int objects_take(struct store *s, const void *key, size_t key_len, void *value, 
     }
     /* preparing moves nothing that is living, so it does not move this version */
     if ((r = change_prepare(s, true)) < 0 || (r = version_end(s, v)) < 0)
-        return change_fail(s, mark, r);
+        return change_fail(s, &mark, r);
     return 0;
 }
 
@@ -258,13 +256,13 @@ int objects_del_object(struct store *s, const void *key, size_t key_len, const v
 
 int objects_clear(struct store *s)
 {
-    uint64_t mark = s->log_count, objects = peek(&view_of(s)->objects[s->txn & 1]);
+    struct mark mark = change_mark(s);
     int r;
 
-    if (objects == 0)
+    if (mark.objects == 0)
         return 0;
     if ((r = change_prepare(s, true)) < 0 || (r = index_clear(s)) < 0)
-        return change_fail(s, mark, r);
-    change_count(s, -(int64_t)objects);
+        return change_fail(s, &mark, r);
+    change_count(s, -(int64_t)mark.objects);
     return 0;
 }

@@ -21,9 +21,6 @@ void objects_begin(struct store *s);
 void objects_commit(struct store *s);
 int objects_abort(struct store *s);
 
-/* Take back what was done since s->log_count was `mark`. -EUCLEAN. */
-int objects_undo(struct store *s, uint64_t mark);
-
 /* Outside of a transaction, when one could not have space: take back all that can be, in transactions of its own. true:
  * it may be worth while to try again. */
 APART bool objects_collect(struct store *s);

@@ -24,6 +24,13 @@ void sight_refresh(const struct store *s, struct sight *sight)
     sight->rollbacks = get(&view_of(s)->rollbacks);
 }
 
+int sight_gone(const struct store *s)
+{
+    uint64_t horizon = get(&view_of(s)->horizon);
+    /* both only grow, and the horizon is never beyond the last commit */
+    return horizon > get(&view_of(s)->committed) ? -EUCLEAN : -ESTALE;
+}
+
 enum sight_end sight_check(const struct store *s, const struct sight *sight)
 {
     /* pairs with the fences in raise_horizon() and undo_back_to() */
@@ -68,7 +75,7 @@ int read_find(const struct store *s, uint64_t snap, const void *key, size_t key_
 /* How long the key in a version is that was found by this one. */
 static size_t whole_key(const struct store *s, size_t key_len)
 {
-    return unlikely(bag(s)) ? key_len + BAG_NUMBER : key_len;
+    return unlikely(bag(s)) ? key_len + BAG_EXTRA : key_len;
 }
 
 static int copy_out(const struct store *s, const struct version *v, size_t key_len, void *value, size_t room,
@@ -98,11 +105,14 @@ int read_get(const struct store *s, const void *key, size_t key_len, void *value
         struct sight sight = sight_now(s);
         size_t len = 0;
         int r = read_at(s, sight.snap, key, key_len, value, value_len, &len);
-        if (likely(sight_check(s, &sight) == SIGHT_TRUE)) {
+        enum sight_end end = sight_check(s, &sight);
+        if (likely(end == SIGHT_TRUE)) {
             if (value_len != NULL && (r == 0 || r == -ENOBUFS))
                 *value_len = len;
             return r;
         }
+        if (end == SIGHT_GONE && sight_gone(s) == -EUCLEAN)
+            return -EUCLEAN;
     }
 }
 
@@ -119,7 +129,7 @@ int read_get_at(const struct store *s, uint64_t snap, const void *key, size_t ke
                 *value_len = len;
             return r;
         case SIGHT_GONE:
-            return -ESTALE;
+            return sight_gone(s);
         case SIGHT_AGAIN:
             break;
         }
@@ -144,7 +154,7 @@ int read_view_at(const struct store *s, uint64_t snap, const void *key, size_t k
         case SIGHT_TRUE:
             return r;
         case SIGHT_GONE:
-            return -ESTALE;
+            return sight_gone(s);
         case SIGHT_AGAIN:
             break;
         }

@@ -29,6 +29,9 @@ void sight_refresh(const struct store *s, struct sight *sight);
 enum sight_end { SIGHT_TRUE, SIGHT_AGAIN, SIGHT_GONE };
 enum sight_end sight_check(const struct store *s, const struct sight *sight);
 
+/* What SIGHT_GONE means: -ESTALE; or -EUCLEAN, when no state can be read. */
+int sight_gone(const struct store *s);
+
 /* Copy a value out. value_len as in heir_get(). -ENOENT, -ENOBUFS, -EUCLEAN. */
 int read_get(const struct store *s, const void *key, size_t key_len, void *value, size_t *value_len);
 

@@ -346,10 +346,20 @@ static int large_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
     return 0;
 }
 
+int space_alloc_alone(struct store *s, uint64_t bytes, uint64_t *offset)
+{
+    return bytes > s->bytes ? -ENOSPC : large_alloc(s, bytes, offset);
+}
+
+bool space_alone(const struct store *s, uint64_t offset)
+{
+    return in_heap(s, offset / PAGE_BYTES) && kind_of(peek(&desc(s, offset / PAGE_BYTES)->kind)) == PAGE_LARGE;
+}
+
 int space_alloc(struct store *s, uint64_t bytes, uint64_t *offset)
 {
     if (bytes > CLASS_LARGE)
-        return bytes > s->bytes ? -ENOSPC : large_alloc(s, bytes, offset);
+        return space_alloc_alone(s, bytes, offset);
     int r = span_alloc(s, class_of(s, bytes), offset);
     if (unlikely(r == -ENOSPC) && bytes != PAGE_BYTES)
         r = larger_alloc(s, bytes, offset);

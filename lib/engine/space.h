@@ -19,6 +19,10 @@ int space_format(struct store *s);
 /* Take a block of at least `bytes`; blocks of a page or more begin on a page. -ENOSPC, -EUCLEAN. */
 int space_alloc(struct store *s, uint64_t bytes, uint64_t *offset);
 
+/* The same in whole pages, in which there is nothing else; is this block one of those? */
+int space_alloc_alone(struct store *s, uint64_t bytes, uint64_t *offset);
+bool space_alone(const struct store *s, uint64_t offset);
+
 /* Give a block back. -EUCLEAN when it is none, or free. */
 int space_free(struct store *s, uint64_t offset);
 

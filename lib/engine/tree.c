@@ -398,7 +398,7 @@ static int take_block(struct store *s, uint64_t bytes, uint64_t *offset)
 {
     int r = undo_reserve(s, 2 * SPACE_LOG);
     if (r == 0)
-        r = history_alloc(s, bytes, offset);
+        r = history_alloc(s, bytes, false, offset);
     /* a root's offset has room for the number of levels */
     return r < 0                                                                                  ? r
            : at(s, *offset, bytes) == NULL || (bytes >= sizeof(struct leaf) && *offset % 64 != 0) ? -EUCLEAN
@@ -414,6 +414,8 @@ static int take_blocks(struct store *s, const struct plan *plan, struct blocks *
     *b = (struct blocks){.separator = 0};
     for (; r == 0 && b->leaves < leaves[plan->what]; b->leaves++)
         r = take_block(s, sizeof(struct leaf), &b->leaf[b->leaves]);
+    if (r == -ENOSPC && plan->what == SORT_LEAF && (r = undo_reserve(s, 2 * SPACE_LOG)) == 0)
+        r = history_spare(s, SPARE_SEGMENT, &b->leaf[0]);
     for (; r == 0 && b->inners < inners[plan->what]; b->inners++)
         r = take_block(s, sizeof(struct inner), &b->inner[b->inners]);
     if (r == 0 && plan->what == SPLIT_LEAF)

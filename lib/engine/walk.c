@@ -45,11 +45,8 @@ static uint32_t reverse(uint32_t x)
     return y;
 }
 
-/* The last `hidden` bytes of the key are not for the visitor. */
-static int batch_add(struct batch *b, const struct version *v, uint64_t key_len, uint64_t value_len, uint64_t hidden)
+static int batch_add(struct batch *b, const uint8_t *key, uint64_t key_len, const uint8_t *value, uint64_t value_len)
 {
-    const uint8_t *value = version_value(v, key_len);
-    key_len -= hidden;
     size_t need = b->used + sizeof(struct entry) + key_len + value_len;
     if (need > b->room) {
         size_t room = need < 65536 ? 65536 : need + need / 2;
@@ -61,7 +58,7 @@ static int batch_add(struct batch *b, const struct version *v, uint64_t key_len,
     }
     struct entry entry = {value_len, key_len};
     memcpy(b->data + b->used, &entry, sizeof entry);
-    racy_copy(b->data + b->used + sizeof entry, v->data, key_len);
+    racy_copy(b->data + b->used + sizeof entry, key, key_len);
     racy_copy(b->data + b->used + sizeof entry + key_len, value, value_len);
     b->used = need;
     b->objects++;
@@ -84,12 +81,16 @@ static int batch_visit(const struct batch *b, heir_visit *visit, void *arg)
 
 static int add(struct walk *w, const struct version *v)
 {
-    uint64_t key_len = version_key_len(v), value_len = version_value_len(v), hidden = bag(w->s) ? BAG_NUMBER : 0;
+    uint64_t key_len = version_key_len(v), value_len = version_value_len(v);
     uint64_t offset = (uint64_t)((const uint8_t *)v - w->s->base);
 
-    if (at(w->s, offset, version_bytes(key_len, value_len)) == NULL || key_len < hidden)
+    if (at(w->s, offset, version_bytes(key_len, value_len)) == NULL)
         return -EUCLEAN;
-    return batch_add(&w->batch, v, key_len, value_len, hidden);
+    if (!bag(w->s))
+        return batch_add(&w->batch, v->data, key_len, version_value(v, key_len), value_len);
+    if (key_len < BAG_EXTRA)
+        return -EUCLEAN;
+    return batch_add(&w->batch, v->data + BAG_LENGTH, key_len - BAG_EXTRA, version_value(v, key_len), value_len);
 }
 
 /* Add the objects of the segment at the position, and go on to the next. */
@@ -238,7 +239,7 @@ static int collect_true(struct walk *w)
                 moved(w);
             return r;
         case SIGHT_GONE:
-            return -ESTALE;
+            return sight_gone(w->s);
         case SIGHT_AGAIN:
             w->position = position;
             w->batch.used = before.used;

@@ -629,6 +629,7 @@ int reign_pin(struct heir_keeper *k, struct keeper_table *t, struct keeper_clien
 {
     struct pin_note *pin;
     unsigned slot = 0;
+    uint64_t next;
 
     (void)k;
     while (slot < PINS_A_CLIENT && get(&c->page->pins[slot].table) != 0)
@@ -644,8 +645,12 @@ int reign_pin(struct heir_keeper *k, struct keeper_table *t, struct keeper_clien
         set(&c->page->pins[slot].txn, *txn);
         set(&c->page->pins[slot].table, t->id);
         pin_floor_set(t);
-    } while (atomic_load_explicit(&t->page->ledger.next_horizon, memory_order_seq_cst) > *txn);
-    return 0;
+        next = atomic_load_explicit(&t->page->ledger.next_horizon, memory_order_seq_cst);
+    } while (next > *txn && next <= get(&t->page->view.committed));
+    if (next <= *txn)
+        return 0;
+    reign_unpin(k, t, c, *txn); /* the horizon is never beyond the last commit: the table is damaged */
+    return -EUCLEAN;
 }
 
 int reign_unpin(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *c, uint64_t txn)
