@@ -398,6 +398,12 @@ static APART int step(struct store *s)
     return r < 0 && r != -ENOSPC ? r : 0; /* no room in the log for more: what was taken back counts */
 }
 
+/* Does deleting and clearing work without it? The chunk in limbo will do as well as one put by. */
+static bool dispensable(const struct store *s, enum spare which)
+{
+    return which == SPARE_CHUNK ? peek(&ledger_of(s)->limbo) != 0 : which == SPARE_SEGMENT && ordered(s);
+}
+
 static APART int put_by(struct store *s, bool deleting)
 {
     for (int i = 0; i < SPARES; i++) {
@@ -410,7 +416,7 @@ static APART int put_by(struct store *s, bool deleting)
             r = history_alloc(s, spare_bytes_of(s, i), false, &block);
         if (r == 0)
             log_set(s, spare, block);
-        else if (r != -ENOSPC || !(deleting || (i == SPARE_SEGMENT && ordered(s))))
+        else if (r != -ENOSPC || !(deleting || dispensable(s, i)))
             return r;
     }
     return 0;
