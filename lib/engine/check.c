@@ -416,17 +416,17 @@ static void check_hash_index(struct check *c, uint64_t directory, uint64_t from,
 /* ---- K4, K5: the index of the other types --------------------------------------------------------------- */
 
 /* A key, or a bound of keys; NULL: none. */
-struct bound {
+struct edge {
     const uint8_t *key;
     uint64_t len;
 };
 
-static bool before(struct bound a, struct bound b)
+static bool before(struct edge a, struct edge b)
 {
     return racy_order(a.key, a.len, b.key, b.len) < 0;
 }
 
-static uint32_t slice_of(struct bound key, uint64_t skip)
+static uint32_t slice_of(struct edge key, uint64_t skip)
 {
     uint32_t n = 0;
     for (uint64_t i = skip; i < skip + sizeof n; i++)
@@ -435,7 +435,7 @@ static uint32_t slice_of(struct bound key, uint64_t skip)
 }
 
 /* A node's head can be true: it leaves out no more than its bounds share. */
-static bool check_head(struct check *c, uint64_t node, unsigned most, struct bound low, struct bound high)
+static bool check_head(struct check *c, uint64_t node, unsigned most, struct edge low, struct edge high)
 {
     uint64_t head = get((const word_t *)(void *)(c->s->base + node)), skip = head >> 32, same = 0;
     if (low.key != NULL && high.key != NULL)
@@ -448,12 +448,11 @@ static bool check_head(struct check *c, uint64_t node, unsigned most, struct bou
 }
 
 /* The slots of a leaf from number `from` on. */
-static void check_leaf(struct check *c, uint64_t offset, struct bound low, struct bound high, unsigned from,
-                       bool current)
+static void check_leaf(struct check *c, uint64_t offset, struct edge low, struct edge high, unsigned from, bool current)
 {
     const struct leaf *leaf = (const struct leaf *)(void *)(c->s->base + offset);
     uint64_t head = get(&leaf->head);
-    struct bound keys[LEAF_SLOTS], last = {NULL, 0};
+    struct edge keys[LEAF_SLOTS], last = {NULL, 0};
     uint64_t slots[LEAF_SLOTS];
     struct fields f;
 
@@ -461,7 +460,7 @@ static void check_leaf(struct check *c, uint64_t offset, struct bound low, struc
         return;
     for (unsigned i = from; i < LEAF_SLOTS; i++) {
         uint64_t slot = slots[i] = word_of(c, &leaf->slots[i]), where = offset + 8 + 8 * i;
-        keys[i] = (struct bound){NULL, 0};
+        keys[i] = (struct edge){NULL, 0};
         if (slot == 0 || (slot & 0xffffffffu) == SLOT_HOLE)
             continue;
         if (!current) { /* as in check_segment() */
@@ -470,7 +469,7 @@ static void check_leaf(struct check *c, uint64_t offset, struct bound low, struc
         }
         if (!check_version(c, slot, where, &f))
             continue;
-        struct bound key = keys[i] = (struct bound){key_at(c, slot_version(slot)), f.key_len};
+        struct edge key = keys[i] = (struct edge){key_at(c, slot_version(slot)), f.key_len};
         if (slot_hash(slot) != slice_of(key, head >> 32))
             wrong(c, 5, "a slot's four bytes are not its key's", where, slot);
         else if ((low.key != NULL && before(key, low)) || (high.key != NULL && !before(key, high)))
@@ -488,7 +487,7 @@ static void check_leaf(struct check *c, uint64_t offset, struct bound low, struc
 }
 
 /* A node and all below it, but for what has been swept up to the cursor, on whose way it is if `swept`. */
-static void check_node(struct check *c, uint64_t offset, unsigned level, struct bound low, struct bound high,
+static void check_node(struct check *c, uint64_t offset, unsigned level, struct edge low, struct edge high,
                        uint64_t cursor, bool swept, bool current)
 {
     enum part part = current ? PART_INDEX : PART_SUPERSEDED;
@@ -503,26 +502,28 @@ static void check_node(struct check *c, uint64_t offset, unsigned level, struct 
     if (node == NULL || (current && !check_head(c, offset, INNER_CHILDREN, low, high)))
         return;
     uint64_t head = get(&node->head);
-    struct bound from = low;
+    struct edge from = low;
     for (unsigned i = 0; i < (uint32_t)head && i < INNER_CHILDREN; i++) {
-        struct bound to = high;
+        struct edge to = high;
         if (i + 1 < (uint32_t)head && i >= digit) {
             uint64_t word = word_of(c, &node->separators[i]);
             const struct separator *separator = hold_all(c, slot_version(word), part, sizeof *separator);
-            if (separator == NULL ||
-                space_block(c->s, &c->look, slot_version(word)) - sizeof *separator < separator->len) {
+            uint64_t size = space_block(c->s, &c->look, slot_version(word)), len = 0;
+            if (separator != NULL) /* once: it may be overwritten */
+                racy_copy(&len, &separator->len, sizeof len);
+            if (separator == NULL || size < sizeof *separator || len > size - sizeof *separator) {
                 wrong(c, 4, "a separator is damaged", offset, word);
                 return;
             }
-            to = (struct bound){separator->key, separator->len};
+            to = (struct edge){separator->key, len};
             if ((from.key != NULL && !before(from, to)) || (high.key != NULL && !before(to, high)) ||
                 slot_hash(word) != slice_of(to, head >> 32))
                 wrong(c, 4, "separators are out of order", offset, word);
         }
         uint64_t child = word_of(c, &node->children[i]);
         if (child != 0 && i >= digit)
-            check_node(c, child, level - 1, current ? from : (struct bound){NULL, 0},
-                       current ? to : (struct bound){NULL, 0}, cursor, swept && i == digit, current);
+            check_node(c, child, level - 1, current ? from : (struct edge){NULL, 0},
+                       current ? to : (struct edge){NULL, 0}, cursor, swept && i == digit, current);
         from = to;
     }
 }
@@ -535,8 +536,8 @@ static void check_tree(struct check *c, uint64_t root, uint64_t cursor, bool cur
     if (levels == 0 || levels > TREE_LEVELS_MAX)
         wrong(c, 4, "the tree's root is damaged", root, 0);
     else
-        check_node(c, index_offset(root), (unsigned)levels - 1, (struct bound){NULL, 0}, (struct bound){NULL, 0},
-                   cursor, cursor != 0, current);
+        check_node(c, index_offset(root), (unsigned)levels - 1, (struct edge){NULL, 0}, (struct edge){NULL, 0}, cursor,
+                   cursor != 0, current);
 }
 
 /* An index by the word that leads to it. Of one that has been cleared, what has been swept up to `from` is left out. */

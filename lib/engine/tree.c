@@ -292,7 +292,7 @@ int tree_portion(const struct store *s, uint64_t root, const struct range *range
     struct way way;
     int r = go_down(s, root, key, range->reverse ? range->to_len : range->from_len, range->reverse, &way);
 
-    portion->count = 0;
+    portion->count = portion->sure_from = portion->sure_to = 0;
     if (r < 0)
         return r;
     portion->low = way.low != 0 ? separator_at(s, way.low) : NULL;
@@ -303,13 +303,22 @@ int tree_portion(const struct store *s, uint64_t root, const struct range *range
         return 0;
     /* a bound has slices here only if it lies between the leaf's own */
     uint64_t skip = skip_of(get(&way.leaf->head));
-    if (range->from != NULL &&
-        (way.low == 0 || racy_order(range->from, range->from_len, portion->low->key, portion->low->len) >= 0))
+    bool from_here = range->from != NULL && (way.low == 0 || racy_order(range->from, range->from_len, portion->low->key,
+                                                                        portion->low->len) >= 0);
+    bool to_here = range->to != NULL &&
+                   (way.high == 0 || racy_order(range->to, range->to_len, portion->high->key, portion->high->len) <= 0);
+    if (from_here)
         first = slice(range->from, range->from_len, skip);
-    if (range->to != NULL &&
-        (way.high == 0 || racy_order(range->to, range->to_len, portion->high->key, portion->high->len) <= 0))
+    if (to_here)
         last = slice(range->to, range->to_len, skip);
-    return gather(s, way.leaf, first, last, portion->slots, &portion->count);
+    if ((r = gather(s, way.leaf, first, last, portion->slots, &portion->count)) < 0)
+        return r;
+    portion->sure_to = portion->count;
+    while (from_here && portion->sure_from < portion->count && slot_hash(portion->slots[portion->sure_from]) == first)
+        portion->sure_from++;
+    while (to_here && portion->sure_to > 0 && slot_hash(portion->slots[portion->sure_to - 1]) == last)
+        portion->sure_to--;
+    return 0;
 }
 
 /* ---- Growing -------------------------------------------------------------------------------------------- */

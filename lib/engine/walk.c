@@ -12,10 +12,12 @@
 
 #define POSITION_BITS INDEX_DEPTH_MAX
 
+#define SMALL_BATCH   8192u /* on the stack, as a short range needs no more */
+#define SMALL_BOUND   256u
+
 struct batch {
-    uint8_t *data;
+    uint8_t *data, *allocated;
     size_t used, room;
-    uint64_t objects;
 };
 
 struct walk {
@@ -27,8 +29,13 @@ struct walk {
     uint64_t position;  /* in a set: what comes next */
     struct range range; /* in a tree: what is left */
     struct bag_range of_key;
-    uint8_t *bound, *next_bound; /* the moving end of the range, and what it will be; of HEIR_KEY_MAX bytes */
-    size_t next_len;
+    struct bound { /* the moving end of the range, and what it will be */
+        uint8_t *data, *allocated;
+        size_t len, room;
+        uint8_t small[SMALL_BOUND];
+    } bounds[2];
+    unsigned next; /* bound */
+    uint8_t small[SMALL_BATCH];
 };
 
 /* In the batch: this, the key, the value. */
@@ -50,10 +57,12 @@ static int batch_add(struct batch *b, const uint8_t *key, uint64_t key_len, cons
     size_t need = b->used + sizeof(struct entry) + key_len + value_len;
     if (need > b->room) {
         size_t room = need < 65536 ? 65536 : need + need / 2;
-        uint8_t *data = realloc(b->data, room);
+        uint8_t *data = realloc(b->allocated, room);
         if (data == NULL)
             return -ENOMEM;
-        b->data = data;
+        if (b->allocated == NULL)
+            memcpy(data, b->data, b->used);
+        b->data = b->allocated = data;
         b->room = room;
     }
     struct entry entry = {value_len, key_len};
@@ -61,7 +70,6 @@ static int batch_add(struct batch *b, const uint8_t *key, uint64_t key_len, cons
     racy_copy(b->data + b->used + sizeof entry, key, key_len);
     racy_copy(b->data + b->used + sizeof entry + key_len, value, value_len);
     b->used = need;
-    b->objects++;
     return 0;
 }
 
@@ -144,6 +152,7 @@ static int go_on_at(struct walk *w, const struct separator *bound)
     const void *here = range->reverse ? range->to : range->from, *end = range->reverse ? range->from : range->to;
     size_t here_len = range->reverse ? range->to_len : range->from_len;
     size_t end_len = range->reverse ? range->from_len : range->to_len;
+    struct bound *next = &w->bounds[w->next];
     uint64_t len = bound != NULL ? bound->len : 0;
     int forward = range->reverse ? -1 : 1;
 
@@ -152,13 +161,17 @@ static int go_on_at(struct walk *w, const struct separator *bound)
         return 0;
     if (len > HEIR_KEY_MAX)
         return -EUCLEAN;
-    if (w->next_bound == NULL && (w->next_bound = malloc(HEIR_KEY_MAX)) == NULL)
-        return -ENOMEM;
-    racy_copy(w->next_bound, bound->key, len);
-    w->next_len = len;
-    if (here != NULL && racy_order(w->next_bound, len, here, here_len) * forward <= 0)
+    if (len > next->room) {
+        if ((next->allocated = malloc(HEIR_KEY_MAX)) == NULL)
+            return -ENOMEM;
+        next->data = next->allocated;
+        next->room = HEIR_KEY_MAX;
+    }
+    racy_copy(next->data, bound->key, len);
+    next->len = len;
+    if (here != NULL && racy_order(next->data, len, here, here_len) * forward <= 0)
         return -EUCLEAN; /* that would not end */
-    w->done = end != NULL && racy_order(w->next_bound, len, end, end_len) * forward >= 0;
+    w->done = end != NULL && racy_order(next->data, len, end, end_len) * forward >= 0;
     return 0;
 }
 
@@ -177,10 +190,10 @@ static int collect_leaf(struct walk *w)
         __builtin_prefetch(s->base + slot_version(p.slots[i]) + 64);
     }
     for (unsigned i = 0; i < p.count; i++) {
-        uint64_t slot = p.slots[w->range.reverse ? p.count - 1 - i : i];
-        if ((r = version_known(s, w->snap, slot_version(slot), &v)) < 0)
+        unsigned j = w->range.reverse ? p.count - 1 - i : i;
+        if ((r = version_known(s, w->snap, slot_version(p.slots[j]), &v)) < 0)
             return r;
-        if (v == NULL || !wanted(w, v))
+        if (v == NULL || ((j < p.sure_from || j >= p.sure_to) && !wanted(w, v)))
             continue;
         if ((r = add(w, v)) < 0)
             return r;
@@ -212,15 +225,14 @@ static void moved(struct walk *w)
 {
     if (!ordered(w->s) || w->done)
         return;
-    uint8_t *bound = w->bound;
-    w->bound = w->next_bound;
-    w->next_bound = bound;
+    const struct bound *bound = &w->bounds[w->next];
+    w->next ^= 1;
     if (w->range.reverse) {
-        w->range.to = w->bound;
-        w->range.to_len = w->next_len;
+        w->range.to = bound->data;
+        w->range.to_len = bound->len;
     } else {
-        w->range.from = w->bound;
-        w->range.from_len = w->next_len;
+        w->range.from = bound->data;
+        w->range.from_len = bound->len;
     }
 }
 
@@ -229,7 +241,7 @@ static int collect_true(struct walk *w)
 {
     for (;;) {
         struct sight sight = {.snap = w->snap};
-        struct batch before = w->batch;
+        size_t used = w->batch.used;
         uint64_t position = w->position;
         sight_refresh(w->s, &sight);
         int r = collect(w);
@@ -242,8 +254,7 @@ static int collect_true(struct walk *w)
             return sight_gone(w->s);
         case SIGHT_AGAIN:
             w->position = position;
-            w->batch.used = before.used;
-            w->batch.objects = before.objects;
+            w->batch.used = used;
             w->done = false;
         }
     }
@@ -253,7 +264,18 @@ static int collect_true(struct walk *w)
 
 static int walk_begin(struct walk *w, const struct store *s, const struct walk_what *what)
 {
-    *w = (struct walk){.s = s, .what = what, .range = what->range};
+    /* not all of it: the buffers are large */
+    w->s = s;
+    w->what = what;
+    w->range = what->range;
+    w->batch = (struct batch){.data = w->small, .room = sizeof w->small};
+    w->of_key.memory = NULL;
+    w->next = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        w->bounds[i].data = w->bounds[i].small;
+        w->bounds[i].room = sizeof w->bounds[i].small;
+        w->bounds[i].allocated = NULL;
+    }
     if (what->key == NULL || !bag(s))
         return 0;
     int r = bag_range(&w->of_key, what->key, what->key_len);
@@ -266,17 +288,16 @@ static void walk_from(struct walk *w, uint64_t snap)
     w->snap = snap;
     w->position = 0;
     w->done = false;
-    w->range = w->what->key != NULL ? w->of_key.range : w->what->range;
-    w->batch.used = w->batch.objects = 0;
+    w->range = w->what->key != NULL && bag(w->s) ? w->of_key.range : w->what->range;
+    w->batch.used = 0;
 }
 
 static void walk_end(struct walk *w)
 {
-    free(w->batch.data);
-    free(w->bound);
-    free(w->next_bound);
-    if (w->what->key != NULL)
-        bag_range_end(&w->of_key);
+    free(w->batch.allocated);
+    for (unsigned i = 0; i < 2; i++)
+        free(w->bounds[i].allocated);
+    bag_range_end(&w->of_key);
 }
 
 int walk_pinned(const struct store *s, uint64_t snap, const struct walk_what *what, heir_visit *visit, void *arg)
