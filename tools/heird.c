@@ -42,6 +42,7 @@ static const char help[] =
     "                      else /run/heir/N.sock for root, else /tmp/heir-UID/N.sock)\n"
     "  --socket-mode MODE  who may connect, in octal (default: 0600, this user alone)\n"
     "  --ready-fd FD       write the line READY to this descriptor as soon as clients can connect\n"
+    "  --no-huge-pages     leave the memory of large tables in 4 KiB pages\n"
     "  --purge             first remove the tables and clients that an earlier keeper left, instead of adopting them\n"
     "  --verbose           log what is done in detail, too\n"
     "  --version           print the version\n"
@@ -185,12 +186,13 @@ static bool parse_number(const char *text, int base, unsigned long max, unsigned
 /* Returns -1 to go on, else the exit status. */
 static int parse(int argc, char **argv, struct settings *settings)
 {
-    enum { NAMESPACE = 256, SOCKET, SOCKET_MODE, READY_FD, PURGE, VERBOSE, VERSION, HELP };
+    enum { NAMESPACE = 256, SOCKET, SOCKET_MODE, READY_FD, NO_HUGE_PAGES, PURGE, VERBOSE, VERSION, HELP };
     static const struct option options[] = {
         {"namespace", required_argument, NULL, NAMESPACE},
         {"socket", required_argument, NULL, SOCKET},
         {"socket-mode", required_argument, NULL, SOCKET_MODE},
         {"ready-fd", required_argument, NULL, READY_FD},
+        {"no-huge-pages", no_argument, NULL, NO_HUGE_PAGES},
         {"purge", no_argument, NULL, PURGE},
         {"verbose", no_argument, NULL, VERBOSE},
         {"version", no_argument, NULL, VERSION},
@@ -225,6 +227,9 @@ static int parse(int argc, char **argv, struct settings *settings)
                 return usage_error(
                     "--ready-fd %s is not open for writing: open it first, as in `heird --ready-fd 3 3>file`", optarg);
             settings->ready_fd = (int)number;
+            break;
+        case NO_HUGE_PAGES:
+            settings->keeper.no_huge_pages = true;
             break;
         case PURGE:
             settings->keeper.purge = true;

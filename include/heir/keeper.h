@@ -27,7 +27,9 @@ struct heir_keeper_options {
     const char *socket;   /* as heir_open_options */
     unsigned socket_mode; /* 0: 0600. Who may connect */
     bool purge;           /* remove the tables and clients of an earlier keeper instead of adopting them */
-    heir_log *log;        /* NULL: silent */
+    bool no_huge_pages; /* leave tables in 4 KiB pages. Else a thread joins what is in use to pages of 2 MiB, where the
+                           kernel can (Linux 6.1): faster tables, while a part may stand still for a moment once */
+    heir_log *log;      /* NULL: silent */
     void *log_arg;
     uint64_t reserved[8];
 };

@@ -22,7 +22,7 @@ enum page_kind { PAGE_NONE, PAGE_SPAN, PAGE_INNER, PAGE_LARGE, PAGE_FREE, PAGE_F
 
 #define SPAN_MAX     16u
 #define CLASS_LARGE  8192u
-#define GROW_MAX     16u /* pages backed in one step: bounds the stall of the put that takes it */
+#define GROW_MAX     4u /* pages backed in one step: bounds the stall of the put that takes it */
 #define LOW_PAGES    3
 #define FIT_TRIES    16
 #define COARSE_BELOW (UINT64_C(1) << 20)

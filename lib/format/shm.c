@@ -65,14 +65,37 @@ int shm_move(const char *from, const char *to)
     return renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_NOREPLACE) < 0 ? -errno : 0;
 }
 
-void *shm_map(int fd, uint64_t bytes, bool writable)
+/* An address at a multiple of SHM_HUGE with so much room behind it, taken; NULL: none. */
+static uint8_t *aligned_room(uint64_t bytes)
 {
-    void *p = mmap(NULL, bytes, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED | MAP_NORESERVE, fd, 0);
-    if (p == MAP_FAILED)
+    uint8_t *room = mmap(NULL, bytes + SHM_HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
         return NULL;
+    uint64_t before = -(uintptr_t)room % SHM_HUGE;
+    if (before != 0)
+        munmap(room, before);
+    munmap(room + before + bytes, SHM_HUGE - before);
+    return room + before;
+}
+
+void *shm_map_part(int fd, uint64_t from, uint64_t bytes, bool writable)
+{
+    int prot = PROT_READ | (writable ? PROT_WRITE : 0), flags = MAP_SHARED | MAP_NORESERVE;
+    uint8_t *room = bytes >= SHM_HUGE && bytes % PAGE_BYTES == 0 ? aligned_room(bytes) : NULL;
+    void *p = mmap(room, bytes, prot, room != NULL ? flags | MAP_FIXED : flags, fd, (off_t)from);
+    if (p == MAP_FAILED) {
+        if (room != NULL)
+            munmap(room, bytes);
+        return NULL;
+    }
     madvise(p, bytes, MADV_DONTFORK);
     madvise(p, bytes, MADV_DONTDUMP);
     return p;
+}
+
+void *shm_map(int fd, uint64_t bytes, bool writable)
+{
+    return shm_map_part(fd, 0, bytes, writable);
 }
 
 int shm_populate(void *start, uint64_t bytes)

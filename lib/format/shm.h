@@ -26,8 +26,12 @@ int shm_remove(const char *name);
 /* Rename without replacing: -EEXIST. */
 int shm_move(const char *from, const char *to);
 
-/* Map bytes from the start; not inherited by fork, not in core dumps. NULL with errno set. */
+#define SHM_HUGE (UINT64_C(2) << 20) /* bytes of a huge page, where there are some */
+
+/* Map bytes from the start, or from a multiple of SHM_HUGE; not inherited by fork, not in core dumps, and so that a
+ * huge page of the file can be one of the mapping. NULL with errno set. */
 void *shm_map(int fd, uint64_t bytes, bool writable);
+void *shm_map_part(int fd, uint64_t from, uint64_t bytes, bool writable);
 
 /* Give memory to a mapped range. -ENOSPC when there is none: never SIGBUS later. */
 int shm_populate(void *start, uint64_t bytes);

@@ -217,6 +217,7 @@ static void tear_down(struct heir_keeper *k)
     struct connection *n, *next;
     char name[SHM_NAME_ROOM];
 
+    huge_stop(k);
     watchers_stop(k);
     if (k->bound)
         unlink(k->socket);
@@ -352,7 +353,7 @@ static int start(struct heir_keeper *k, const struct heir_keeper_options *o)
     if (r == 0)
         r = adopt_all(k);
     pthread_mutex_unlock(&k->lock);
-    if (r < 0)
+    if (r < 0 || (!o->no_huge_pages && (r = huge_start(k)) < 0))
         return r;
     return -pthread_create(&k->loop, NULL, loop, k);
 }

@@ -5,7 +5,7 @@
  *   keeper.c      starting, stopping, the event loop       watcher.c   threads that wait for deaths
  *   connection.c  sockets and messages                     reign.c     who owns what: reclaim, grant, give
  *   request.c     what clients ask for                     adopt.c     taking over what an earlier keeper left
- *   catalogue.c   tables and clients, found by name or id
+ *   catalogue.c   tables and clients, found by name or id  huge.c      memory in larger pages
  *
  * One lock, keeper.lock, protects all of it; the event loop and the watchers take it for the time of one event. Below
  * it come only the writer mutexes of tables, which are tried and never waited for: no client can hold the keeper up.
@@ -73,11 +73,12 @@ struct keeper_table {
     uint64_t id, max_bytes;
     char name[NAME_ROOM];
     struct table_name *entry;
-    struct table_page *page;     /* the first page only */
-    struct keeper_client *owner; /* NULL: the keeper */
-    uint64_t owned_entry;        /* in the owner's set */
-    bool unsettled;              /* its writer mutex was busy: try again */
-    struct cds_list_head line;   /* claims, first come first */
+    struct table_page *page;        /* the first page only */
+    struct keeper_client *owner;    /* NULL: the keeper */
+    uint64_t owned_entry;           /* in the owner's set */
+    uint64_t huge_front, huge_heap; /* so far it has been made into huge pages, or cannot be; see huge.c */
+    bool unsettled;                 /* its writer mutex was busy: try again */
+    struct cds_list_head line;      /* claims, first come first */
     struct cds_list_head pins;
     struct cds_list_head all; /* keeper.tables */
     struct cds_lfht_node by_id;
@@ -91,7 +92,10 @@ struct heir_keeper {
     void *log_arg;
     struct space_page *space;
     int space_fd, listen_fd, epoll_fd, stop_fd, timer_fd;
-    pthread_t loop;
+    pthread_t loop, huge_thread;
+    pthread_cond_t huge_wake;
+    _Atomic bool huge_stop;
+    bool huge_running;
     bool stopping, bound, adopted;
     bool fresh; /* this keeper has begun the namespace */
     uint64_t started_ns, deaths, transfers, damaged;
@@ -183,6 +187,10 @@ void request_reply_table(struct heir_keeper *k, struct connection *c, const stru
                          struct keeper_table *t, bool writable);
 /* Hold a descriptor that proves the end of the client's process; c: its connection, NULL when there is none. */
 void client_watch_process(struct heir_keeper *k, struct keeper_client *client, const struct connection *c);
+
+/* ---- huge.c */
+int huge_start(struct heir_keeper *k);
+void huge_stop(struct heir_keeper *k);
 
 /* ---- adopt.c */
 /* No such table: -ENOENT, or -EUCLEAN when there is something of that name which has been set aside. */
