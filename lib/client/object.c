@@ -16,6 +16,13 @@
 
 /* ---- Writing ------------------------------------------------------------------------------------------ */
 
+/* Has this thread a transaction open? */
+static bool in_transaction(const struct heir_table *t)
+{
+    const void *thread = atomic_load_explicit(&t->txn_thread, memory_order_relaxed);
+    return unlikely(thread != NULL) && thread == this_thread();
+}
+
 /* May this handle write now? The writer mutex is held. */
 static int fence(const struct heir_table *t, const struct table_page *page)
 {
@@ -40,7 +47,7 @@ static int write_try(struct heir_table *t, struct store **store, bool *open)
         return m == NULL ? -ENOTCONN : t->epoch != 0 ? -ESTALE : -EPERM;
     }
     *store = &m->writer;
-    *open = atomic_load_explicit(&t->txn_thread, memory_order_relaxed) == this_thread();
+    *open = in_transaction(t);
     if (*open)
         return 0;
     struct table_page *page = page_of(&m->writer);
@@ -117,7 +124,7 @@ int check_key(const struct store *s, const void *key, size_t key_len)
         return -EINVAL;
     if (unlikely(bag(s)) && key_len > HEIR_KEY_MAX - BAG_EXTRA)
         return -EINVAL;
-    return unlikely(page->key_size != 0 && page->key_size != key_len) ? -EINVAL : 0;
+    return unlikely(page->key_size != key_len) && page->key_size != 0 ? -EINVAL : 0;
 }
 
 static int check_value(const struct store *s, const void *value, size_t value_len)
@@ -127,7 +134,7 @@ static int check_value(const struct store *s, const void *value, size_t value_le
         return -EINVAL;
     if (unlikely(value_len > UINT32_MAX))
         return -EFBIG;
-    return unlikely(page->value_size != 0 && page->value_size != value_len) ? -EINVAL : 0;
+    return unlikely(page->value_size != value_len) && page->value_size != 0 ? -EINVAL : 0;
 }
 
 /* A write of one key: the frame of those that follow. `operation` may use s, r and the function's arguments. */
@@ -331,7 +338,7 @@ int read_begin(struct heir_table *t, struct mapping **mapping, bool *own)
         return r;
     }
     *mapping = m;
-    *own = atomic_load_explicit(&t->txn_thread, memory_order_relaxed) == this_thread();
+    *own = in_transaction(t);
     return 0;
 }
 

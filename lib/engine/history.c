@@ -129,7 +129,7 @@ static struct record *oldest(const struct store *s, uint64_t *chunk)
 
 /* Raise the horizon to `to`, unless a pin holds it; `by_force`: then the pin is broken, and its reader finds that out.
  */
-static APART bool raise_horizon(struct store *s, uint64_t to, bool by_force)
+static bool raise_horizon(struct store *s, uint64_t to, bool by_force)
 {
     struct view *v = view_of(s);
     struct ledger *l = ledger_of(s);
@@ -346,7 +346,7 @@ static uint64_t keep(const struct store *s)
 }
 
 /* Which horizon lets go of half of what is kept, without looking at every record. */
-static APART uint64_t halfway(struct store *s)
+static uint64_t halfway(struct store *s)
 {
     struct ledger *l = ledger_of(s);
     uint64_t head = peek(&l->history_head), last = CHUNK_RECORDS - 1 - head % CHUNK_RECORDS, chunk;
@@ -365,17 +365,23 @@ bool history_waiting(const struct store *s)
     return kept(s) > keep(s) || peek(&ledger_of(s)->sweep) != 0;
 }
 
+/* Let go of half of what is kept; is this transaction behind the horizon now? */
+static APART bool raise_beyond(struct store *s, uint64_t txn)
+{
+    raise_horizon(s, halfway(s), space_low(s));
+    return txn <= peek(&view_of(s)->horizon);
+}
+
 int history_reuse(struct store *s, uint64_t bytes, uint64_t *offset)
 {
     struct ledger *l = ledger_of(s);
-    uint64_t head = peek(&l->history_head), chunk;
+    uint64_t head = peek(&l->history_head);
+    const struct chunk *chunk = chunk_at(s, peek(&l->head_chunk));
 
-    if (likely(kept(s) > s->keep && head % CHUNK_RECORDS != 0)) { /* the first of a chunk is more work */
-        struct record *record = oldest(s, &chunk);
-        if (record != NULL && record->txn > peek(&view_of(s)->horizon))
-            raise_horizon(s, halfway(s), space_low(s));
-        if (record != NULL && record->txn <= peek(&view_of(s)->horizon) && (record->gone & KIND_MASK) == GONE_BLOCK &&
-            space_fits(s, record->gone, bytes)) {
+    if (likely(kept(s) > s->keep && chunk != NULL && head % CHUNK_RECORDS != 0)) { /* a new chunk is more work */
+        const struct record *record = &chunk->records[head % CHUNK_RECORDS];
+        if ((likely(record->txn <= peek(&view_of(s)->horizon)) || raise_beyond(s, record->txn)) &&
+            (record->gone & KIND_MASK) == GONE_BLOCK && space_fits(s, record->gone, bytes)) {
             log_set(s, &l->history_head, head + 1);
             *offset = record->gone;
             return 0;
@@ -392,7 +398,7 @@ static APART int step(struct store *s)
     int r = 0;
 
     if (record != NULL && record->txn > peek(&view_of(s)->horizon))
-        raise_horizon(s, halfway(s), space_low(s));
+        raise_beyond(s, record->txn);
     for (int i = 0; i < (s->keep == 0 ? LOW_RECORDS : STEP_RECORDS) && (r = take_back(s)) > 0; i++) {
     }
     return r < 0 && r != -ENOSPC ? r : 0; /* no room in the log for more: what was taken back counts */
@@ -430,6 +436,7 @@ int history_step(struct store *s, bool deleting)
     s->keep = keep(s);
     if (unlikely(kept(s) > s->keep + s->keep / 4) && (r = step(s)) < 0) /* a quarter is left to history_reuse() */
         return r;
+#pragma GCC unroll 4
     for (int i = 0; i < SPARES; i++) {
         if (unlikely(peek(&spare[i]) == 0) && spare_bytes_of(s, i) != 0)
             return put_by(s, deleting);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Robust mutexes; see robust.h. */
 #include "robust.h"
+#include "atomics.h"
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -23,6 +24,8 @@ int robust_init(pthread_mutex_t *mutex)
 
 static int result(int r)
 {
+    if (likely(r == 0))
+        return 0;
     return r == ENOTRECOVERABLE || r == EINVAL ? -EUCLEAN : -r;
 }
 
