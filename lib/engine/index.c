@@ -22,11 +22,16 @@
 
 #define USED_BEFORE(hash) ((uint64_t)((hash) | 1u) << 32)
 
+static APART uint64_t hash_any(const struct store *s, const void *key, size_t key_len)
+{
+    return XXH3_64bits_withSeed(key, key_len, s->seed);
+}
+
 uint32_t index_hash(const struct store *s, const void *key, size_t key_len)
 {
     /* a length that the compiler knows saves half of the time */
-    uint64_t h = key_len == sizeof(uint64_t) ? XXH3_64bits_withSeed(key, sizeof(uint64_t), s->seed)
-                                             : XXH3_64bits_withSeed(key, key_len, s->seed);
+    uint64_t h = likely(key_len == sizeof(uint64_t)) ? XXH3_64bits_withSeed(key, sizeof(uint64_t), s->seed)
+                                                     : hash_any(s, key, key_len);
     return (uint32_t)(h ^ h >> 32);
 }
 
@@ -77,10 +82,10 @@ uint64_t index_directory(const struct store *s, uint64_t snap)
 /* The slots of the segment for a hash, in this directory. */
 static inline word_t *segment_of(const struct store *s, uint64_t dir, uint32_t hash, uint64_t *word)
 {
-    word_t *d = directory_at(s, dir);
-    if (unlikely(d == NULL))
+    const word_t *entry = at(s, index_offset(dir) + entry_of(hash, index_depth(dir)) * sizeof *entry, sizeof *entry);
+    if (unlikely(entry == NULL || index_depth(dir) > INDEX_DEPTH_MAX))
         return NULL;
-    *word = get(d + entry_of(hash, index_depth(dir)));
+    *word = get(entry);
     return at(s, index_offset(*word), PAGE_BYTES);
 }
 

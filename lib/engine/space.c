@@ -429,11 +429,15 @@ int space_free(struct store *s, uint64_t offset)
     return 0;
 }
 
-void *at_newer(const struct store *s, uint64_t offset, uint64_t bytes)
+void *at_careful(const struct store *s, uint64_t offset, uint64_t bytes)
 {
-    uint64_t end = readable(s), first = s->heap_first * PAGE_BYTES, backed = end > first ? end - first : 0;
-    set((word_t *)&s->heap_seen, backed);
-    return in_backed_heap(s, backed, offset, bytes) ? s->base + offset : NULL;
+    uint64_t end = readable(s), first = s->heap_first * PAGE_BYTES;
+    uint64_t seen = end > first + PAGE_BYTES ? end - first - PAGE_BYTES : 0;
+    if (peek(&s->heap_seen) != seen) /* threads share a reader's store: no more writing to it than needed */
+        set((word_t *)&s->heap_seen, seen);
+    if (offset < first || offset % 8 != 0 || bytes > end || offset > end - bytes)
+        return NULL;
+    return s->base + offset;
 }
 
 /* ---- Whole tables -------------------------------------------------------------------------------------- */

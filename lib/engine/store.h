@@ -21,7 +21,7 @@ struct store {
     uint64_t txn;        /* writer: number of the open transaction, 0: none */
     uint64_t log_count;  /* writer: copy of ledger.log_count */
     uint64_t keep;       /* writer: records of history to keep, as of the last history_step() */
-    word_t heap_seen;    /* bytes of backed heap when we last looked: there are never fewer */
+    word_t heap_seen;    /* bytes of backed heap when we last looked, but for a page: there are never fewer */
     bool starved;        /* writer: the last attempt to have more memory failed */
 };
 
@@ -58,21 +58,16 @@ static inline uint64_t readable(const struct store *s)
     return bytes < s->bytes ? bytes : s->bytes;
 }
 
-static inline bool in_backed_heap(const struct store *s, uint64_t backed, uint64_t offset, uint64_t bytes)
-{
-    uint64_t start = offset - s->heap_first * PAGE_BYTES; /* huge when it is before the heap */
-    return start < backed && bytes <= backed - start && offset % 8 == 0;
-}
-
-/* at() beyond what was backed when we last looked. */
-APART void *at_newer(const struct store *s, uint64_t offset, uint64_t bytes);
+/* at() for more than a page, or near the end of what was backed when we last looked, or beyond. */
+APART void *at_careful(const struct store *s, uint64_t offset, uint64_t bytes);
 
 /* The one way from an offset in shared memory to a pointer: NULL when [offset, offset + bytes) is not backed heap. */
 static inline void *at(const struct store *s, uint64_t offset, uint64_t bytes)
 {
-    if (likely(in_backed_heap(s, peek(&s->heap_seen), offset, bytes)))
+    uint64_t start = offset - s->heap_first * PAGE_BYTES; /* huge when it is before the heap */
+    if (likely(bytes <= PAGE_BYTES && start < peek(&s->heap_seen) && offset % 8 == 0))
         return s->base + offset;
-    return at_newer(s, offset, bytes);
+    return at_careful(s, offset, bytes);
 }
 
 /* Living objects, as of the last commit. */
