@@ -12,7 +12,7 @@ int heir_check(struct heir_table *t, heir_finding *finding, void *arg, struct he
         return -EINVAL;
     if (!fork_same(t->generation))
         return -ENOTCONN;
-    urcu_bp_read_lock();
+    handle_read_begin();
     struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
     if (m == NULL)
         r = -ENOTCONN;

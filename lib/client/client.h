@@ -18,6 +18,7 @@
 #include "hash.h"
 #include "name.h"
 #include "owner.h"
+#include "rcu.h"
 #include "store.h"
 #include "wire.h"
 #include <heir.h>
@@ -79,29 +80,6 @@ struct heir {
     struct hash tables;
     struct cds_list_head snapshots;
 };
-
-/* A read of a handle's mapping ends; all such reads have ended. For the thread sanitizer, which does not see into
- * liburcu, this says in its own words what RCU guarantees. */
-static inline void handle_read_end(struct heir_table *t)
-{
-#ifdef HEIR_TSAN
-    void __tsan_release(void *);
-    __tsan_release(&t->mapping);
-#else
-    (void)t;
-#endif
-    urcu_bp_read_unlock();
-}
-
-static inline void handle_reads_ended(struct heir_table *t)
-{
-#ifdef HEIR_TSAN
-    void __tsan_acquire(void *);
-    __tsan_acquire(&t->mapping);
-#else
-    (void)t;
-#endif
-}
 
 #define FOREVER UINT64_MAX
 

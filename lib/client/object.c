@@ -40,7 +40,7 @@ static int write_try(struct heir_table *t, struct store **store, bool *open)
 {
     int r;
 
-    urcu_bp_read_lock();
+    handle_read_begin();
     struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
     if (unlikely(m == NULL || m->writer.base == NULL)) {
         handle_read_end(t);
@@ -57,7 +57,7 @@ static int write_try(struct heir_table *t, struct store **store, bool *open)
         atomic_fetch_add(&t->users, 1);
         handle_read_end(t);
         r = writer_lock(page, false);
-        urcu_bp_read_lock();
+        handle_read_begin();
         atomic_fetch_sub(&t->users, 1);
     }
     if (unlikely(r == -EOWNERDEAD))
@@ -324,7 +324,7 @@ int read_begin(struct heir_table *t, struct mapping **mapping, bool *own)
         return -EINVAL;
     if (unlikely(!fork_same(t->generation)))
         return -ENOTCONN;
-    urcu_bp_read_lock();
+    handle_read_begin();
     struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
     if (unlikely(m == NULL)) {
         r = -ENOTCONN;

@@ -15,6 +15,8 @@
 
 #define DEFAULT_BYTES (UINT64_C(1) << 30)
 
+__thread struct urcu_bp_reader **rcu_reader;
+
 const void *this_thread(void)
 {
     static __thread char mark __attribute__((tls_model("initial-exec"))); /* no call to find it */
@@ -164,7 +166,7 @@ bool table_catch_up(struct heir_table *t)
     struct heir *c = t->client;
     bool ours = false;
 
-    urcu_bp_read_lock();
+    handle_read_begin();
     struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
     if (m != NULL) {
         uint64_t word = get(&page_of(&m->reader)->owner);
@@ -330,7 +332,7 @@ static uint64_t owned_epoch(struct heir_table *t, int *error)
 {
     uint64_t epoch = 0;
 
-    urcu_bp_read_lock();
+    handle_read_begin();
     struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
     if (m == NULL || get(&page_of(&m->reader)->destroyed) != 0)
         *error = -ENOTCONN;
@@ -350,7 +352,7 @@ static bool ended_by_us(struct heir_table *t, uint64_t epoch, enum heir_reason r
     struct transfer record;
     bool us = false;
 
-    urcu_bp_read_lock();
+    handle_read_begin();
     struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
     if (m != NULL && owner_epoch(get(&page_of(&m->reader)->owner)) > epoch &&
         transfer_read(page_of(&m->reader), epoch + 1, &record))
@@ -501,7 +503,7 @@ int heir_info(struct heir_table *t, struct heir_info *info)
         return -EINVAL;
     if (!fork_same(t->generation))
         return -ENOTCONN;
-    urcu_bp_read_lock();
+    handle_read_begin();
     struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
     if (m != NULL) {
         page_info(&m->reader, info);

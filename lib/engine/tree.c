@@ -463,6 +463,8 @@ static int write_leaf(struct store *s, uint64_t offset, uint64_t skip, uint64_t 
                       const uint64_t *slots, unsigned count)
 {
     struct leaf *leaf = at(s, offset, sizeof *leaf);
+    if (leaf == NULL)
+        return -EUCLEAN;
     bool anew = tied(slots, count) && skip_between(s, low, high) > skip;
 
     if (anew)
@@ -531,6 +533,8 @@ static int write_inner(struct store *s, uint64_t offset, uint64_t skip, uint64_t
                        const struct family *f, unsigned from, unsigned count)
 {
     struct inner *node = at(s, offset, sizeof *node);
+    if (node == NULL)
+        return -EUCLEAN;
     bool anew = tied(&f->separators[from], count - 1) && skip_between(s, low, high) > skip;
 
     if (anew)
@@ -611,6 +615,8 @@ static int split_leaf(struct store *s, const struct way *way, const struct plan 
     uint64_t skip = skip_of(peek(&way->leaf->head)), word = granule_word(b->separator);
     int r;
 
+    if (separator == NULL)
+        return -EUCLEAN;
     racy_copy(&separator->len, &plan->separator_len, sizeof separator->len);
     racy_copy(separator->key, right_key, plan->separator_len);
     if ((r = write_leaf(s, b->leaf[0], skip, way->low, word, all->slot, plan->left)) < 0 ||

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * RCU's read side, for the time in which an operation uses a handle's mapping.
+ *
+ * Where liburcu keeps this thread's reader is found once a thread, not by four calls of the dynamic linker an operation;
+ * what follows is otherwise liburcu's own inline urcu_bp_read_lock() and _unlock(), with which it can be mixed.
+ */
+#ifndef HEIR_RCU_H
+#define HEIR_RCU_H
+
+#include "atomics.h"
+#include <urcu/static/urcu-bp.h>
+
+struct heir_table;
+
+extern __thread struct urcu_bp_reader **rcu_reader __attribute__((tls_model("initial-exec")));
+
+/* The reader's counter, its first member: the whole is not aligned as its type says. */
+static inline unsigned long *rcu_counter(void)
+{
+    return (unsigned long *)(void *)*rcu_reader;
+}
+
+static inline void handle_read_begin(void)
+{
+    if (unlikely(rcu_reader == NULL))
+        rcu_reader = &URCU_TLS(urcu_bp_reader);
+    if (unlikely(*rcu_reader == NULL))
+        urcu_bp_register();
+    unsigned long *counter = rcu_counter();
+    cmm_barrier();
+    if (likely((*counter & URCU_BP_GP_CTR_NEST_MASK) == 0)) {
+        CMM_STORE_SHARED(*counter, CMM_LOAD_SHARED(urcu_bp_gp.ctr));
+        urcu_bp_smp_mb_slave();
+    } else {
+        CMM_STORE_SHARED(*counter, *counter + URCU_BP_GP_COUNT);
+    }
+}
+
+/* A read of a handle's mapping ends; all such reads have ended. For the thread sanitizer, which does not see into
+ * liburcu, this says in its own words what RCU guarantees. */
+static inline void handle_read_end(struct heir_table *t)
+{
+#ifdef HEIR_TSAN
+    void __tsan_release(void *);
+    __tsan_release(t);
+#else
+    (void)t;
+#endif
+    unsigned long *counter = rcu_counter();
+    urcu_bp_smp_mb_slave();
+    CMM_STORE_SHARED(*counter, *counter - URCU_BP_GP_COUNT);
+    cmm_barrier();
+}
+
+static inline void handle_reads_ended(struct heir_table *t)
+{
+#ifdef HEIR_TSAN
+    void __tsan_acquire(void *);
+    __tsan_acquire(t);
+#else
+    (void)t;
+#endif
+}
+
+#endif
