@@ -51,6 +51,13 @@ static int write_try(struct heir_table *t, struct store **store, bool *open)
     if (*open)
         return 0;
     struct table_page *page = page_of(&m->writer);
+    if (unlikely(peek(&page->wanted) != 0)) {
+        atomic_fetch_add(&t->users, 1);
+        handle_read_end(t);
+        writer_make_way(page);
+        handle_read_begin();
+        atomic_fetch_sub(&t->users, 1);
+    }
     r = writer_lock(page, true);
     if (unlikely(r == -EBUSY)) {
         /* wait outside of RCU: who holds the mutex may be waiting for a grace period */

@@ -287,7 +287,8 @@ static void walk_from(struct walk *w, uint64_t snap)
 {
     w->snap = snap;
     w->position = 0;
-    w->done = false;
+    w->done = w->what->range.from != NULL && w->what->range.to != NULL &&
+              racy_order(w->what->range.from, w->what->range.from_len, w->what->range.to, w->what->range.to_len) >= 0;
     w->range = w->what->key != NULL && bag(w->s) ? w->of_key.range : w->what->range;
     w->batch.used = 0;
 }

@@ -145,7 +145,8 @@ struct table_page {
     word_t pin_floor; /* oldest pinned transaction, 0: none. Written by the keeper alone */
     word_t waiting;   /* claims in line, for inspection. Written by the keeper alone */
     word_t destroyed; /* 1: removed; claims and writes are refused. Written under the writer mutex */
-    uint64_t reserved2[3];
+    word_t wanted;    /* 1: the keeper waits for the writer mutex, and writers let it go first. A hint */
+    uint64_t reserved2[2];
     /* 192 */
     struct view view;
     /* 256: the writer mutex. It stays where it is for life, and is locked through the writable view only */

@@ -115,6 +115,13 @@ static int settle_begin(struct heir_keeper *k, struct keeper_table *t)
             r = writer_lock(t->page, true);
         }
     }
+    writer_wanted(t->page, r == -EBUSY);
+    if (r == -EBUSY) {
+        uint32_t holder = robust_holder(&t->page->writer.mutex);
+        if (holder != t->busy_with) /* many are at it: come again soon */
+            k->retry_ms = 0;
+        t->busy_with = holder;
+    }
     if (r == -EOWNERDEAD && (r = repair(k, t)) == 0)
         keeper_log(k, HEIR_LOG_DEBUG, "table %s: rolled back to transaction %lu", t->name,
                    (unsigned long)get(&t->page->view.committed));

@@ -5,6 +5,9 @@
 #include "shm.h"
 #include "undo.h"
 #include <string.h>
+#include <time.h>
+
+#define MAKE_WAY_MS 5
 
 int writer_lock(struct table_page *page, bool try_only)
 {
@@ -26,6 +29,22 @@ int writer_repair(struct table_page *locked, struct store *whole)
 void writer_unlock(struct table_page *page)
 {
     robust_unlock(&page->writer.mutex);
+}
+
+void writer_wanted(struct table_page *page, bool wanted)
+{
+    if (peek(&page->wanted) != wanted)
+        set(&page->wanted, wanted);
+}
+
+void writer_make_way(struct table_page *page)
+{
+    for (int i = 0; i < MAKE_WAY_MS * 10; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+        if (get(&page->wanted) == 0)
+            return;
+    }
+    set(&page->wanted, 0); /* the keeper is gone, or waits for one that is stopped; it will say so again */
 }
 
 void owner_switch(struct table_page *page, uint64_t to, enum heir_reason reason, const void *data, size_t data_len)

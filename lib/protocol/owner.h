@@ -40,6 +40,11 @@ APART int writer_repair(struct table_page *locked, struct store *whole);
 
 void writer_unlock(struct table_page *page);
 
+/* The keeper only tries the mutex, and where many write it would never find it free: so it says that it wants it, and
+ * says so again, and a writer that sees this waits some milliseconds before it locks. */
+void writer_wanted(struct table_page *page, bool wanted);
+APART void writer_make_way(struct table_page *page);
+
 /* Begin the next epoch, with client `to` or the keeper. The caller holds the writer mutex and does what O2 asks for. */
 void owner_switch(struct table_page *page, uint64_t to, enum heir_reason reason, const void *data, size_t data_len);
 
