@@ -83,6 +83,11 @@ void child_fail(struct board *board, const char *format, ...)
     _exit(1);
 }
 
+void rest(const struct measure *m)
+{
+    usleep(m->resident_mib ? 100000 : 5000);
+}
+
 void occupy(unsigned mib)
 {
     size_t size = (size_t)mib << 20;

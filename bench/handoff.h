@@ -69,6 +69,11 @@ int await(struct board *board, _Atomic uint32_t *word, uint32_t value, enum how 
 void announce(_Atomic uint32_t *word, uint32_t value);
 /* A new step or batch: all words 0. Only while no other process looks. */
 void board_reset(struct board *board);
+/*
+ * Before a kill: lets the machine become idle, and be known to be. While the scheduler remembers the work of starting
+ * the victim, it takes both cores for busy and may leave the woken watcher behind the dying process, on the same core.
+ */
+void rest(const struct measure *m);
 /* Takes up memory in 4 KiB pages, as a worker with state of its own does. Ends the process when there is none. */
 void occupy(unsigned mib);
 /* For processes other than main: say what is wrong and tell the others. Does not return. */

@@ -120,7 +120,7 @@ static int take_samples(struct handoff *h, const struct measure *m, unsigned n)
     for (uint32_t step = 1; step <= n; step++) {
         if (await(board, &board->armed, step, SLEEPING) < 0)
             return -1;
-        spin_ns(h->pause_ns);
+        rest(m);
         began = now_ns();
         if (kill(atomic_load(&board->victim), SIGKILL) < 0)
             return fail("kill: %s", strerror(errno));

@@ -325,7 +325,7 @@ int run_kill_keeper(struct handoff *h, const struct measure *m, unsigned n)
         return -1;
     for (uint32_t step = 1; step <= n; step++) {
         epoch = atomic_load(&board->epoch);
-        spin_ns(h->pause_ns);
+        rest(m);
         if (kill_owner(m, table, pid, &info, &us) < 0)
             return -1;
         series_add(&m->first->us, us);
@@ -363,7 +363,7 @@ int run_kill_claimant(struct handoff *h, const struct measure *m, unsigned n)
         next = start_worker(h, m, step + 1);
         if (next < 0 || await(board, &board->armed, step + 1, SLEEPING) < 0 || await_claim(table) < 0)
             return -1;
-        spin_ns(h->pause_ns);
+        rest(m);
         began = now_ns();
         kill(pid, SIGKILL);
         if (await(board, &board->answer, step + 1, SLEEPING) < 0)

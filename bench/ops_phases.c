@@ -4,9 +4,32 @@
 
 #include "common.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <heir.h>
+#include <stdlib.h>
 #include <string.h>
+
+static int compare_keys(const void *a, const void *b)
+{
+    uint64_t x = be64toh(*(const uint64_t *)a), y = be64toh(*(const uint64_t *)b);
+
+    return (x > y) - (x < y);
+}
+
+void work_init(struct work *w, uint64_t n, size_t value_size, bool ordered)
+{
+    *w = (struct work){.n = n, .value_size = value_size, .hot_key = mix64(n), .add_key = mix64(n + 1)};
+    w->keys = must(malloc(n * sizeof *w->keys));
+    w->values = must(calloc(BATCH, value_size));
+    for (uint64_t i = 0; i < n; i++)
+        w->keys[i] = mix64(i);
+    if (!ordered)
+        return;
+    w->sorted = must(malloc(n * sizeof *w->sorted));
+    memcpy(w->sorted, w->keys, n * sizeof *w->sorted);
+    qsort(w->sorted, n, sizeof *w->sorted, compare_keys);
+}
 
 /* What a key's value begins with in this version; the rest of it does not matter. */
 static uint64_t number_of(uint64_t key, uint64_t version)
@@ -68,6 +91,62 @@ static int phase_batch(struct store *s, struct work *w)
     return r;
 }
 
+static uint64_t range_begin(const struct work *w, uint64_t i)
+{
+    return mix64(i + w->round * w->n) % (w->n - RANGE);
+}
+
+static int visit_ranges(struct store *s, const struct work *w,
+                        int (*range)(void *, const struct span *, struct total *))
+{
+    int r = 0;
+
+    s->ranges = (struct total){0};
+    for (uint64_t i = 0; i < w->n / RANGE_EVERY && r == 0; i++) {
+        const uint64_t *first = &w->sorted[range_begin(w, i)];
+        r = range(s->state, &(struct span){first[0], first[RANGE], RANGE}, &s->ranges);
+    }
+    return r;
+}
+
+static int phase_ranges(struct store *s, struct work *w)
+{
+    return visit_ranges(s, w, s->peer->range);
+}
+
+static int phase_held_ranges(struct store *s, struct work *w)
+{
+    int r = s->peer->hold(s->state, true), released;
+
+    if (r < 0)
+        return r;
+    r = visit_ranges(s, w, s->peer->held_range);
+    released = s->peer->hold(s->state, false);
+    return r < 0 ? r : released;
+}
+
+static int check_ranges(const struct store *s, const struct work *w)
+{
+    int64_t *times = must(calloc(w->n + 1, sizeof *times)), visits = 0; /* differences to the object before */
+    struct total expected = {0};
+
+    for (uint64_t i = 0; i < w->n / RANGE_EVERY; i++) {
+        times[range_begin(w, i)]++;
+        times[range_begin(w, i) + RANGE]--;
+    }
+    for (uint64_t i = 0; i < w->n; i++) {
+        visits += times[i];
+        expected.objects += (uint64_t)visits;
+        expected.sum += (uint64_t)visits * number_of(w->sorted[i], s->version);
+    }
+    free(times);
+    if (s->ranges.objects == expected.objects && s->ranges.sum == expected.sum)
+        return 0;
+    return fail("%s: ranges showed %llu objects instead of %llu, sum %llu instead of %llu", s->peer->name,
+                (unsigned long long)s->ranges.objects, (unsigned long long)expected.objects,
+                (unsigned long long)s->ranges.sum, (unsigned long long)expected.sum);
+}
+
 static int phase_hot_put(struct store *s, struct work *w)
 {
     int r = 0;
@@ -117,19 +196,34 @@ static int phase_del(struct store *s, struct work *w)
 }
 
 const struct phase phases[PHASES] = {
-    [INSERT] = {"insert", "new objects into a growing store", phase_insert},
-    [GET] = {"get", "copy a value out", phase_get},
-    [PUT] = {"put", "overwrite with another value of the same size", phase_put},
-    [BATCH_PUT] = {"put_tx10", "overwrite in transactions of 10, a put", phase_batch},
-    [HOT_PUT] = {"hot_put", "overwrite one object again and again", phase_hot_put},
-    [HOT_GET] = {"hot_get", "get one object again and again", phase_hot_get},
-    [HOT_ADD] = {"hot_add", "add 1 to one number again and again", phase_hot_add},
-    [DEL] = {"del", "delete half of the objects", phase_del},
+    [INSERT] = {"insert", "new objects into a growing store", phase_insert, 1, NULL},
+    [GET] = {"get", "copy a value out", phase_get, 1, NULL},
+    [PUT] = {"put", "overwrite with another value of the same size", phase_put, 1, NULL},
+    [BATCH_PUT] = {"put_tx10", "overwrite in transactions of 10, a put", phase_batch, 1, NULL},
+    [RANGES] = {"range100", "visit 100 neighbours of the last commit, from a random key on, a visit of all 100",
+                phase_ranges, RANGE_EVERY, check_ranges},
+    [HELD_RANGES] = {"snapshot_range100", "the same in one snapshot, or one read transaction, for all",
+                     phase_held_ranges, RANGE_EVERY, check_ranges},
+    [HOT_PUT] = {"hot_put", "overwrite one object again and again", phase_hot_put, 1, NULL},
+    [HOT_GET] = {"hot_get", "get one object again and again", phase_hot_get, 1, NULL},
+    [HOT_ADD] = {"hot_add", "add 1 to one number again and again", phase_hot_add, 1, NULL},
+    [DEL] = {"del", "delete half of the objects", phase_del, 2, NULL},
 };
 
 bool phase_possible(const struct peer *peer, unsigned phase)
 {
-    return (phase != BATCH_PUT || peer->put_many) && (phase != HOT_ADD || peer->add);
+    switch (phase) {
+    case BATCH_PUT:
+        return peer->put_many;
+    case HOT_ADD:
+        return peer->add;
+    case RANGES:
+        return peer->range;
+    case HELD_RANGES:
+        return peer->held_range;
+    default:
+        return true;
+    }
 }
 
 int phase_check(const struct store *s, const struct work *w, bool deleted)

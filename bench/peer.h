@@ -10,6 +10,7 @@
 #ifndef BENCH_PEER_H
 #define BENCH_PEER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,17 @@ struct peer_setup {
     const struct world *world;
     uint64_t objects; /* that will be inserted; only the floor may know it before they are */
     size_t value_size;
+};
+
+/* Neighbours in the order of the keys: n objects from a key that is there up to another one, which is not among them.
+ */
+struct span {
+    uint64_t from, to; /* as they lie in memory: their order is memcmp's */
+    uint64_t n;
+};
+
+struct total {
+    uint64_t objects, sum;
 };
 
 struct peer {
@@ -41,6 +53,12 @@ struct peer {
     /* Objects and the sum of their numbers, by looking at every object. */
     int (*walk)(void *state, uint64_t *objects, uint64_t *sum);
 
+    /* Ordered stores only. Visit the objects of a span and add them to the total: as they are at the last commit, or in
+     * one state that is held, from hold(true) to hold(false), for any number of such calls. */
+    int (*range)(void *state, const struct span *span, struct total *total);
+    int (*hold)(void *state, bool on);
+    int (*held_range)(void *state, const struct span *span, struct total *total);
+
     /* May be NULL. */
     int (*add)(void *state, const uint64_t *key, int64_t delta, int64_t *result);     /* absent: 0 */
     int (*put_many)(void *state, const uint64_t *keys, size_t n, const void *values); /* one transaction */
@@ -49,7 +67,7 @@ struct peer {
     int (*taken)(void *state, uint64_t *bytes); /* memory taken from the system */
 };
 
-extern const struct peer peer_heir, peer_boost, peer_lmdb, peer_tdb, peer_lfht, peer_floor;
+extern const struct peer peer_heir, peer_heir_ordered, peer_boost, peer_lmdb, peer_tdb, peer_lfht, peer_floor;
 
 #ifdef __cplusplus
 }

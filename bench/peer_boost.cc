@@ -211,7 +211,11 @@ extern "C" const struct peer peer_boost = {
     boost_open,   boost_close,
     boost_insert, boost_get,
     boost_put,    boost_del,
-    boost_walk,   boost_add,
+    boost_walk,
+    nullptr, // range
+    nullptr, // hold
+    nullptr, // held_range
+    boost_add,
     nullptr, // put_many: it has no transactions
     boost_bytes,
     nullptr, // settle

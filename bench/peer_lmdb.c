@@ -20,6 +20,7 @@ struct lmdb_peer {
     MDB_env *env;
     MDB_dbi dbi;
     MDB_txn *reader;
+    MDB_cursor *cursor; /* of the reader; NULL until it is needed */
     size_t value_size;
 };
 
@@ -68,6 +69,8 @@ static void lmdb_close(void *state)
 {
     struct lmdb_peer *p = state;
 
+    if (p && p->cursor)
+        mdb_cursor_close(p->cursor);
     if (p && p->reader)
         mdb_txn_abort(p->reader);
     if (p && p->env)
@@ -173,6 +176,52 @@ static int lmdb_walk(void *state, uint64_t *objects, uint64_t *sum)
     return r == MDB_NOTFOUND ? 0 : error_of(r);
 }
 
+static int lmdb_hold(void *state, bool on)
+{
+    struct lmdb_peer *p = state;
+    int r;
+
+    if (!on) {
+        mdb_txn_reset(p->reader);
+        return 0;
+    }
+    if ((r = mdb_txn_renew(p->reader)) != 0)
+        return error_of(r);
+    r = p->cursor ? mdb_cursor_renew(p->reader, p->cursor) : mdb_cursor_open(p->reader, p->dbi, &p->cursor);
+    if (r != 0)
+        mdb_txn_reset(p->reader);
+    return error_of(r);
+}
+
+static int lmdb_held_range(void *state, const struct span *span, struct total *total)
+{
+    struct lmdb_peer *p = state;
+    MDB_val k = {sizeof span->from, (void *)&span->from}, v;
+    uint64_t number;
+    int r = mdb_cursor_get(p->cursor, &k, &v, MDB_SET_RANGE);
+
+    for (uint64_t i = 1; r == 0; i++) {
+        memcpy(&number, v.mv_data, sizeof number);
+        total->objects++;
+        total->sum += number;
+        if (i == span->n)
+            break;
+        r = mdb_cursor_get(p->cursor, &k, &v, MDB_NEXT);
+    }
+    return error_of(r);
+}
+
+static int lmdb_range(void *state, const struct span *span, struct total *total)
+{
+    int r = lmdb_hold(state, true);
+
+    if (r < 0)
+        return r;
+    r = lmdb_held_range(state, span, total);
+    lmdb_hold(state, false);
+    return r;
+}
+
 static int lmdb_bytes(void *state, uint64_t *bytes)
 {
     struct lmdb_peer *p = state;
@@ -194,6 +243,9 @@ const struct peer peer_lmdb = {
     .put = lmdb_put,
     .del = lmdb_del,
     .walk = lmdb_walk,
+    .range = lmdb_range,
+    .hold = lmdb_hold,
+    .held_range = lmdb_held_range,
     .add = lmdb_add,
     .put_many = lmdb_put_many,
     .bytes = lmdb_bytes,

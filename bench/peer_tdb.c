@@ -124,10 +124,6 @@ static int tdb_peer_add(void *state, const uint64_t *key, int64_t delta, int64_t
     return error_of(p, r);
 }
 
-struct total {
-    uint64_t objects, sum;
-};
-
 static int visit(struct tdb_context *db, TDB_DATA key, TDB_DATA data, void *arg)
 {
     struct total *total = arg;

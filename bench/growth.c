@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How long may a single put take while a table grows from nothing to ten million objects: is there one that pays for
+ * many?
+ *
+ * The same loop, with the same clock, is run over two floors, in slices that take turns with the table's: memory that
+ * is there already, so that only the machine's own stalls show, and memory that is new, which the kernel gives page by
+ * page. A put during which the kernel gave the core to somebody else says nothing about the table: it is counted apart.
+ */
+#include "common.h"
+#include "world.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <heir.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define MAX_ERROR 0.10   /* of the medians of p99.99 */
+#define SLICE     100000 /* puts of one side before the next one's turn */
+#define KEY_SIZE  sizeof(uint64_t)
+#define SLOW_NS   3000 /* shorter ones were not interrupted */
+
+struct options {
+    uint64_t objects, value_size, rounds;
+    bool ordered, quick;
+};
+
+/* ---- Latencies ---------------------------------------------------------------------------------------- */
+
+/* Buckets of equal width within a power of two: 1/64 of it, so that a quantile is right to 1.6 %. */
+enum { PART_BITS = 6, PARTS = 1 << PART_BITS, BUCKETS = (64 - PART_BITS + 1) * PARTS };
+
+struct histogram {
+    uint64_t count[BUCKETS], n, max;
+};
+
+static void histogram_add(struct histogram *h, uint64_t ns)
+{
+    unsigned shift = ns < PARTS ? 0 : 63 - (unsigned)__builtin_clzll(ns) - PART_BITS;
+
+    h->count[shift * PARTS + (ns >> shift)]++;
+    h->n++;
+    if (ns > h->max)
+        h->max = ns;
+}
+
+/* The middle of the bucket. */
+static double histogram_value(unsigned bucket)
+{
+    unsigned shift = bucket < 2 * PARTS ? 0 : bucket / PARTS - 1;
+
+    return (double)((uint64_t)(bucket - shift * PARTS) << shift) + (double)((UINT64_C(1) << shift) - 1) / 2;
+}
+
+static double histogram_quantile(const struct histogram *h, double q)
+{
+    uint64_t rank = (uint64_t)(q * (double)(h->n - 1)), seen = 0;
+
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        seen += h->count[i];
+        if (seen > rank)
+            return histogram_value(i);
+    }
+    return (double)h->max;
+}
+
+/* ---- What is put -------------------------------------------------------------------------------------- */
+
+enum side_id { TABLE, READY, FRESH, SIDES };
+enum quantile_id { P50, P99, P999, P9999, QUANTILES };
+
+static const struct {
+    const char *name;
+    double q;
+} quantiles[QUANTILES] = {{"p50", 0.5}, {"p99", 0.99}, {"p999", 0.999}, {"p9999", 0.9999}};
+
+static const struct {
+    const char *prefix, *what;
+} sides[SIDES] = {
+    [TABLE] = {"put", "libheir: heir_put of a new object into a growing table"},
+    [READY] = {"floor_ready", "floor: memcpy of key and value into a random slot of shared memory that is there"},
+    [FRESH] = {"floor_fresh", "floor: memcpy of key and value to the end of shared memory that is not there yet"},
+};
+
+struct growth {
+    const struct options *options;
+    const struct world *world;
+    struct heir *client;
+    struct heir_table *table;
+    unsigned char *slots[SIDES], *value;
+    uint64_t n;
+    size_t slot_size;
+    struct histogram histogram[SIDES], all[SIDES]; /* without and with the interrupted ones */
+    struct series figures[SIDES][QUANTILES], ratios[SIDES], all_p9999[SIDES];
+    double max[SIDES], all_max[SIDES];
+    uint64_t interrupted[SIDES];
+    uint64_t checked;
+};
+
+static int put_table(struct growth *g, uint64_t i)
+{
+    uint64_t key = mix64(i);
+
+    memcpy(g->value, &i, sizeof i);
+    return heir_put(g->table, &key, sizeof key, g->value, g->options->value_size);
+}
+
+static void put_slot(struct growth *g, unsigned char *slot, uint64_t i)
+{
+    uint64_t key = mix64(i);
+
+    memcpy(g->value, &i, sizeof i);
+    memcpy(slot, &key, sizeof key);
+    memcpy(slot + KEY_SIZE, g->value, g->options->value_size);
+}
+
+static int put_one(struct growth *g, enum side_id side, uint64_t i)
+{
+    if (side == TABLE)
+        return put_table(g, i);
+    put_slot(g, g->slots[side] + (side == READY ? mix64(i) % g->n : i) * g->slot_size, i);
+    return 0;
+}
+
+/* How often the kernel has taken the core away from this thread. */
+static long interruptions(void)
+{
+    struct rusage usage;
+
+    return getrusage(RUSAGE_THREAD, &usage) < 0 ? 0 : usage.ru_nivcsw;
+}
+
+/* One look at the clock a put: its end is the next one's beginning. */
+static int put_slice(struct growth *g, enum side_id side, uint64_t begin, uint64_t end)
+{
+    long seen = interruptions(), now_seen;
+    uint64_t before = now_ns(), now;
+    int r = 0;
+
+    for (uint64_t i = begin; i < end && r == 0; i++, before = now) {
+        r = put_one(g, side, i);
+        now = now_ns();
+        histogram_add(&g->all[side], now - before);
+        if (now - before > SLOW_NS && (now_seen = interruptions()) != seen) {
+            seen = now_seen;
+            g->interrupted[side]++;
+            now = now_ns();
+            continue;
+        }
+        histogram_add(&g->histogram[side], now - before);
+        if (now - before > SLOW_NS)
+            now = now_ns();
+    }
+    return r < 0 ? fail("heir_put: %s", heir_strerror(r)) : 0;
+}
+
+static unsigned char *slots_new(const struct growth *g, bool ready)
+{
+    size_t size = g->n * g->slot_size;
+    char path[96];
+    void *p;
+    int fd;
+
+    snprintf(path, sizeof path, "%s/slots", g->world->shm_dir);
+    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return fail("%s: %s", path, strerror(errno)), NULL;
+    unlink(path);
+    p = ftruncate(fd, (off_t)size) < 0
+            ? MAP_FAILED
+            : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | (ready ? MAP_POPULATE : 0), fd, 0);
+    close(fd);
+    return p == MAP_FAILED ? (fail("no memory for a floor: %s", strerror(errno)), NULL) : p;
+}
+
+/* ---- A round ------------------------------------------------------------------------------------------ */
+
+static int round_begin(struct growth *g)
+{
+    struct heir_table_options options = {.type = g->options->ordered ? HEIR_ORDERED_SET : HEIR_SET};
+    int r;
+
+    options.max_bytes = g->n * (g->options->value_size + 256) * 2 + (64u << 20);
+    if (options.max_bytes > HEIR_TABLE_MAX)
+        options.max_bytes = HEIR_TABLE_MAX;
+    r = heir_create(g->client, "growth", &options, &g->table);
+    if (r < 0)
+        return r == -ENOTSUP ? r : fail("heir_create: %s", heir_strerror(r));
+    memset(g->histogram, 0, sizeof g->histogram);
+    memset(g->all, 0, sizeof g->all);
+    for (enum side_id side = READY; side < SIDES; side++)
+        if (!(g->slots[side] = slots_new(g, side == READY)))
+            return -1;
+    return 0;
+}
+
+static void round_note(struct growth *g)
+{
+    double p9999[SIDES];
+
+    for (enum side_id side = TABLE; side < SIDES; side++) {
+        const struct histogram *h = &g->histogram[side];
+        for (unsigned q = 0; q < QUANTILES; q++)
+            series_add(&g->figures[side][q], histogram_quantile(h, quantiles[q].q));
+        series_add(&g->all_p9999[side], histogram_quantile(&g->all[side], quantiles[P9999].q));
+        if ((double)h->max > g->max[side])
+            g->max[side] = (double)h->max;
+        if ((double)g->all[side].max > g->all_max[side])
+            g->all_max[side] = (double)g->all[side].max;
+        p9999[side] = histogram_quantile(h, quantiles[P9999].q);
+        if (side != TABLE)
+            series_add(&g->ratios[side], p9999[TABLE] / p9999[side]);
+    }
+}
+
+static int see(const void *key, size_t key_len, const void *value, size_t value_len, void *arg)
+{
+    uint64_t *seen = arg, number, i;
+
+    if (key_len != KEY_SIZE || value_len < sizeof i)
+        return -EUCLEAN;
+    memcpy(&number, key, sizeof number);
+    memcpy(&i, value, sizeof i);
+    seen[0]++;
+    seen[1] += i;
+    return number == mix64(i) ? 0 : -EUCLEAN;
+}
+
+static int round_end(struct growth *g)
+{
+    uint64_t seen[2] = {0, 0}, sum = g->n * (g->n - 1) / 2;
+    int r = heir_foreach(g->table, see, seen);
+
+    if (r < 0)
+        return fail("heir_foreach: %s", heir_strerror(r));
+    if (seen[0] != g->n || seen[1] != sum)
+        return fail("NOT CONSERVED: %llu objects instead of %llu, sum %llu instead of %llu",
+                    (unsigned long long)seen[0], (unsigned long long)g->n, (unsigned long long)seen[1],
+                    (unsigned long long)sum);
+    g->checked++;
+    for (enum side_id side = READY; side < SIDES; side++)
+        munmap(g->slots[side], g->n * g->slot_size);
+    r = heir_destroy(g->table);
+    return r < 0 ? fail("heir_destroy: %s", heir_strerror(r)) : 0;
+}
+
+static int run_round(struct growth *g, unsigned round)
+{
+    int r = round_begin(g);
+
+    for (uint64_t i = 0; i < g->n && r == 0; i += SLICE) {
+        uint64_t end = i + SLICE < g->n ? i + SLICE : g->n;
+        progress("round %u: %llu objects", round + 1, (unsigned long long)i);
+        for (unsigned turn = 0; turn < SIDES && r == 0; turn++)
+            r = put_slice(g, (enum side_id)((turn + i / SLICE) % SIDES), i, end);
+    }
+    if (r < 0)
+        return r;
+    round_note(g);
+    progress("round %u: checking", round + 1);
+    return round_end(g);
+}
+
+/* ---- The whole ---------------------------------------------------------------------------------------- */
+
+static double worst_error(const struct growth *g)
+{
+    double own = series_error(&g->figures[TABLE][P9999]), against = series_error(&g->ratios[FRESH]);
+
+    return own > against ? own : against;
+}
+
+static void report(const struct growth *g)
+{
+    for (enum side_id side = TABLE; side < SIDES; side++) {
+        say("%s", sides[side].what);
+        for (unsigned q = 0; q < QUANTILES; q++)
+            put_result(series_median(&g->figures[side][q]), "%s_%s_ns", sides[side].prefix, quantiles[q].name);
+        put_result(g->max[side], "%s_max_ns", sides[side].prefix);
+        put_result(100 * series_spread(&g->figures[side][P9999]), "%s_p9999_spread_percent", sides[side].prefix);
+        put_result((double)g->interrupted[side], "%s_interrupted", sides[side].prefix);
+        put_result(series_median(&g->all_p9999[side]), "%s_with_interrupted_p9999_ns", sides[side].prefix);
+        put_result(g->all_max[side], "%s_with_interrupted_max_ns", sides[side].prefix);
+    }
+    for (enum side_id side = READY; side < SIDES; side++)
+        put_result(series_median(&g->ratios[side]), "put_p9999_vs_%s_ratio", sides[side].prefix);
+}
+
+static void introduce(const struct options *o)
+{
+    say("growth: time of each single put while a table grows from nothing");
+    say_machine();
+    say("parameters: %llu new objects with random 8-byte keys and %llu-byte values into %s, at least %llu rounds, each "
+        "with a new table",
+        (unsigned long long)o->objects, (unsigned long long)o->value_size, o->ordered ? "an ordered set" : "a set",
+        (unsigned long long)o->rounds);
+    say("quantiles: the median of those of each round; max: of all rounds; each time includes a look at the clock");
+    say("interrupted: the kernel ran another thread on the core meanwhile; these are in the last figures only");
+    say("says nothing about: tables that are read or overwritten meanwhile");
+}
+
+static int finish(struct growth *g, struct world *world)
+{
+    int r = heir_close(g->client);
+
+    free(g->value);
+    if (r < 0)
+        return fail("heir_close: %s", heir_strerror(r));
+    return world_keeper_stop(world);
+}
+
+static int run_all(struct world *world, void *arg)
+{
+    static struct growth g; /* reachable to the end: no leak checker need be told */
+    const struct options *o = arg;
+    double error = 1;
+    unsigned round;
+    int r;
+
+    g.options = o;
+    g.world = world;
+    g.n = o->objects;
+    g.slot_size = KEY_SIZE + ((o->value_size + 7) & ~(size_t)7);
+    g.value = must(calloc(1, o->value_size));
+    introduce(o);
+    if (g.n * (o->value_size * 4 + 300) > memory_available() / 5 * 4)
+        return fail("not enough memory for the table and the floors: use fewer --objects");
+    if (world_keeper_start(world) < 0 || world_open(world, "growth", &g.client) < 0)
+        return -1;
+    for (round = 0; round < o->rounds || (!o->quick && error > MAX_ERROR && round < 2 * o->rounds); round++) {
+        r = run_round(&g, round);
+        if (r == -ENOTSUP) {
+            say("nothing measured: this version of libheir has no ordered sets");
+            return finish(&g, world);
+        }
+        if (r < 0)
+            return -1;
+        error = worst_error(&g);
+    }
+    report(&g);
+    put_result(round, "rounds");
+    put_result(100 * error, "worst_error_percent");
+    if (error > MAX_ERROR)
+        say("NOT STEADY: after %u rounds the median of p99.99 may still be off by %.0f %%%s", round, 100 * error,
+            o->quick ? " (--quick)" : ": the machine does other work, or give more --rounds");
+    if (finish(&g, world) < 0)
+        return -1;
+    say("conserved: after each round the table had exactly its objects, with the sum of their numbers");
+    put_result((double)g.checked, "checks_passed");
+    put_result(world_objects(world), "leftover_shm_objects");
+    return 0;
+}
+
+static int usage(FILE *to, int status)
+{
+    fputs("Usage: growth [OPTION]...\n"
+          "Measure the latency of each put while a table grows, with floors in the same run.\n\n"
+          "  --objects N       objects at the end (10000000)\n"
+          "  --value-size N    bytes of a value (64)\n"
+          "  --ordered         an ordered set instead of a set\n"
+          "  --rounds N        at least so many rounds (5); twice as many when medians are unsure\n"
+          "  --quick           100000 objects, 2 rounds: a try-out of a second\n"
+          "  --help            this text\n\n"
+          "Prints lines with # for people and key=value lines for scripts. Ends with 1 when the table has lost or\n"
+          "invented an object. heird is looked for in $HEIR_BINDIR, else in ../tools beside this program's folder.\n",
+          to);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option longs[] = {
+        {"objects", required_argument, NULL, 'o'},
+        {"value-size", required_argument, NULL, 'v'},
+        {"ordered", no_argument, NULL, 's'},
+        {"rounds", required_argument, NULL, 'r'},
+        {"quick", no_argument, NULL, 'q'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+    struct options o = {.value_size = 64};
+    bool ok = true;
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        switch (c) {
+        case 'o':
+            ok = ok && parse_u64(optarg, 1, 200000000, &o.objects);
+            break;
+        case 'v':
+            ok = ok && parse_u64(optarg, sizeof(uint64_t), 1 << 20, &o.value_size);
+            break;
+        case 's':
+            o.ordered = true;
+            break;
+        case 'r':
+            ok = ok && parse_u64(optarg, 1, 1000, &o.rounds);
+            break;
+        case 'q':
+            o.quick = true;
+            break;
+        case 'h':
+            return usage(stdout, 0);
+        default:
+            ok = false;
+        }
+    }
+    if (!ok || optind < argc)
+        return usage(stderr, 2);
+    if (!o.objects)
+        o.objects = o.quick ? 100000 : 10000000;
+    if (!o.rounds)
+        o.rounds = o.quick ? 2 : 5;
+    return world_run(run_all, &o);
+}
