@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 int robust_init(pthread_mutex_t *mutex)
@@ -29,9 +30,27 @@ static int result(int r)
     return r == ENOTRECOVERABLE || r == EINVAL ? -EUCLEAN : -r;
 }
 
+/*
+ * A thread that is killed while others wait can take with it the knowledge that they do. glibc keeps "there may be
+ * other waiters" on the stack of the one that was woken; if that one is killed before it has locked, and a third, which
+ * found the mutex free in between, is killed holding it, the word says OWNER_DIED without WAITERS, and the kernel wakes
+ * nobody. So nobody sleeps for longer than this without looking again.
+ */
+#define LOOK_AGAIN_NS 50000000
+
 int robust_lock(pthread_mutex_t *mutex)
 {
-    return result(pthread_mutex_lock(mutex));
+    struct timespec until;
+    int r;
+
+    do {
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += LOOK_AGAIN_NS;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        r = pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
+    } while (r == ETIMEDOUT);
+    return result(r);
 }
 
 int robust_try(pthread_mutex_t *mutex)
