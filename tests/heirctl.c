@@ -228,6 +228,31 @@ static void get_put_del(void)
     DO(a, -ENOENT, "has t k");
 }
 
+/* All values of a key, in the order of their insertion. */
+static void get_from_a_bag(void)
+{
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *a = agent_new("baker");
+    DO(a, 0, "create t type=%d", (int)HEIR_BAG);
+    DO(a, 0, "release t");
+    CTL(0, "put", "t", "k", "second-to-none");
+    CTL(0, "put", "t", "k", "first");
+    CTL(0, "put", "t", "k", "first");
+    CTL(0, "put", "t", "k2", "other");
+    CTL(0, "get", "t", "k");
+    CHECK_STR(out.out, "second-to-none\nfirst\n");
+    json_t *object = CTL_JSON(0, "get", "t", "k");
+    CHECK_STR(text(object, "value"), "second-to-none");
+    CHECK_EQ(json_array_size(json_object_get(object, "values")), 2);
+    json_decref(object);
+    object = CTL_JSON(0, "info", "t");
+    CHECK_STR(text(object, "type"), "bag");
+    json_decref(object);
+    CTL(0, "del", "t", "k");
+    CTL(1, "get", "t", "k");
+    CTL(0, "get", "t", "k2");
+}
+
 static void put_into_a_public_one(void)
 {
     REQUIRE_EQ(keeper_start(NULL), 0);
@@ -471,6 +496,7 @@ static const struct test tests[] = {{"ls", ls},
                                     {"info", info},
                                     {"clients", clients},
                                     {"get, put, del", get_put_del},
+                                    {"get from a bag", get_from_a_bag},
                                     {"put into a public one", put_into_a_public_one},
                                     {"revoke", revoke_it},
                                     {"ping", ping},

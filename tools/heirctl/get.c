@@ -9,72 +9,79 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The value may grow between asking for its length and copying it. */
-static int read_value(struct heir_table *table, const struct bytes *key, struct bytes *value)
+static json_t *value_json(const void *data, size_t len)
 {
-    *value = (struct bytes){0};
-    for (;;) {
-        size_t len = value->len;
-        int error = heir_get(table, key->data, key->len, value->data, &len);
-        if (error != -ENOBUFS) {
-            value->len = len;
-            return error;
+    char *text = bytes_text(data, len);
+    json_t *value = json_text(text);
+    free(text);
+    return value;
+}
+
+/* A key's first value as an object; the values of all of its objects, of which a bag has any number. */
+static int add_json(const void *key, size_t key_len, const void *data, size_t len, void *arg)
+{
+    json_t *object = arg, *values = json_object_get(object, "values");
+
+    (void)key, (void)key_len;
+    if (json_array_size(values) == 0) {
+        json_t *integer = json_null();
+        if (len == sizeof(int64_t)) {
+            int64_t number;
+            memcpy(&number, data, sizeof number);
+            integer = json_integer(number);
         }
-        value->data = must_resize(value->data, len);
-        value->len = len;
+        json_object_set_new(object, "value", value_json(data, len));
+        json_object_set_new(object, "length", json_integer((json_int_t)len));
+        json_object_set_new(object, "integer", integer);
     }
+    json_array_append_new(values, value_json(data, len));
+    return 0;
 }
 
-static enum exit_status print_json(const struct ctl *ctl, const char *key, const struct bytes *value)
+static int print_text(const void *key, size_t key_len, const void *data, size_t len, void *arg)
 {
-    char *value_text = bytes_text(value->data, value->len);
-    json_t *integer = json_null();
-    if (value->len == sizeof(int64_t)) {
-        int64_t number;
-        memcpy(&number, value->data, sizeof number);
-        integer = json_integer(number);
-    }
-    json_t *object = json_object();
-    json_object_set_new(object, "table", json_text(ctl->args[0]));
-    json_object_set_new(object, "key", json_text(key));
-    json_object_set_new(object, "value", json_text(value_text));
-    json_object_set_new(object, "length", json_integer((json_int_t)value->len));
-    json_object_set_new(object, "integer", integer);
-    free(value_text);
-    return json_print(object);
-}
-
-static enum exit_status print_text(const struct bytes *value)
-{
-    char *text = bytes_text(value->data, value->len);
+    char *text = bytes_text(data, len);
+    (void)key, (void)key_len, (void)arg;
     puts(text);
     free(text);
-    return DONE;
+    return 0;
+}
+
+static int print(const struct ctl *ctl, struct heir_table *table, const struct bytes *key, const char *key_text)
+{
+    if (!ctl->json)
+        return heir_values(table, key->data, key->len, print_text, NULL);
+    json_t *object = json_object();
+    json_object_set_new(object, "table", json_text(ctl->args[0]));
+    json_object_set_new(object, "key", json_text(key_text));
+    json_object_set_new(object, "values", json_array());
+    int error = heir_values(table, key->data, key->len, add_json, object);
+    if (error < 0)
+        json_decref(object);
+    else
+        json_print(object);
+    return error;
 }
 
 static enum exit_status get(const struct ctl *ctl, const struct bytes *key)
 {
     const char *name = ctl->args[0];
     struct heir_table *table;
-    struct bytes value;
     int error = heir_inspect_open(ctl->ns, name, &table);
     if (error == -ENOENT)
         return ctl_fail_no_table(ctl, name);
     if (error < 0)
         return ctl_fail_error(ctl, error, "cannot read the table '%s'", name);
-    error = read_value(table, key, &value);
-    heir_inspect_close(table);
 
-    enum exit_status status;
+    enum exit_status status = DONE;
     char *key_text = bytes_text(key->data, key->len);
+    error = print(ctl, table, key, key_text);
     if (error == -ENOENT)
         status = ctl_fail(ctl, REFUSED, error, "the table '%s' has no key '%.200s'", name, key_text);
     else if (error < 0)
         status = ctl_fail_error(ctl, error, "cannot read the key '%.200s' of the table '%s'", key_text, name);
-    else
-        status = ctl->json ? print_json(ctl, key_text, &value) : print_text(&value);
+    heir_inspect_close(table);
     free(key_text);
-    free(value.data);
     return status;
 }
 
@@ -92,15 +99,17 @@ static enum exit_status run(struct ctl *ctl)
 const struct verb verb_get = {
     .name = "get",
     .arguments = "TABLE KEY",
-    .line = "print the value of a key",
+    .line = "print the value of a key, of a bag all of them",
     .text =
         "Reads the shared memory, so it needs no keeper and disturbs nobody.\n"
         "KEY is text, or 0x and hexadecimal digits. The value is printed as text if it is printable and does not\n"
         "begin with 0x, else as 0x and hexadecimal digits: what heir_add() counts are 8 bytes in the machine's order.\n"
+        "Of a bag each value of the key is printed, on a line of its own, in the order of their insertion.\n"
         "\n"
         "--json:\n"
         "  {\"table\": text, \"key\": text, \"value\": text, \"length\": number in bytes,\n"
-        "   \"integer\": the number if the value has 8 bytes, as heir_add() counts|null}\n",
+        "   \"integer\": the number if the value has 8 bytes, as heir_add() counts|null,\n"
+        "   \"values\": [text of each value: one, but of a bag]}\n",
     .min_args = 2,
     .max_args = 2,
     .run = run,

@@ -36,8 +36,8 @@ struct verb {
     enum exit_status (*run)(struct ctl *ctl);
 };
 
-extern const struct verb verb_ls, verb_info, verb_clients, verb_get, verb_put, verb_del, verb_revoke, verb_ping,
-    verb_run;
+extern const struct verb verb_ls, verb_info, verb_clients, verb_check, verb_get, verb_put, verb_del, verb_revoke,
+    verb_ping, verb_run;
 
 /* ---- report.c: errors and JSON ------------------------------------------------------------------------ */
 

@@ -12,7 +12,8 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-    &verb_ls, &verb_info, &verb_clients, &verb_get, &verb_put, &verb_del, &verb_revoke, &verb_ping, &verb_run,
+    &verb_ls,  &verb_info, &verb_clients, &verb_check, &verb_get,
+    &verb_put, &verb_del,  &verb_revoke,  &verb_ping,  &verb_run,
 };
 #define VERBS (sizeof verbs / sizeof verbs[0])
 
@@ -41,7 +42,7 @@ static void print_help(void)
         snprintf(form, sizeof form, "%s %s", verbs[i]->name, arguments);
         printf("  %-20s %s\n", form, verbs[i]->line);
     }
-    printf("\nls, info, clients and get read the shared memory: they need no keeper and disturb nobody.\n\n%s",
+    printf("\nls, info, clients, check and get read the shared memory: they need no keeper and disturb nobody.\n\n%s",
            global_options);
 }
 
@@ -196,7 +197,7 @@ static enum exit_status check(const struct ctl *ctl)
     const char *socket = getenv("HEIR_SOCKET");
     if (ctl->socket == NULL && socket != NULL && socket[0] == '\0')
         return ctl_fail_usage(ctl, "$HEIR_SOCKET is empty: unset it, or set it to the path of the keeper's socket");
-    if (verb->max_args > 0 && !table_name_ok(ctl->args[0]))
+    if (verb->max_args > 0 && ctl->nargs > 0 && !table_name_ok(ctl->args[0]))
         return ctl_fail_usage(
             ctl, "'%.64s' cannot be a table: a name has 1 to %d of A-Z a-z 0-9 . _ - and begins with no dot",
             ctl->args[0], HEIR_NAME_MAX);
@@ -220,7 +221,7 @@ static enum exit_status obey(struct ctl *ctl, char **words)
         return DONE;
     }
     if (ctl->verb == NULL)
-        return ctl_fail_usage(ctl, "say what to do: ls, info, clients, get, put, del, revoke, ping or run");
+        return ctl_fail_usage(ctl, "say what to do: ls, info, clients, check, get, put, del, revoke, ping or run");
     enum exit_status status = check(ctl);
     return status == DONE ? ctl->verb->run(ctl) : status;
 }
