@@ -23,10 +23,10 @@ static const char name64[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 
 static void strerror_knows_all(void)
 {
-    static const int known[] = {
-        EINVAL, ENOTCONN,   EUCLEAN, ECONNREFUSED, EPROTONOSUPPORT, ENAMETOOLONG, EACCES, ENOMEM,   EMFILE,
-        ENOSPC, ENOSYS,     EPERM,   ENOENT,       ETIMEDOUT,       EBUSY,        EEXIST, ENOTSUP,  EMSGSIZE,
-        ESRCH,  EPROTOTYPE, ESTALE,  EFBIG,        ENOBUFS,         ERANGE,       EAGAIN, EALREADY, 0};
+    static const int known[] = {EINVAL, ENOTCONN, EUCLEAN, ECONNREFUSED, EPROTONOSUPPORT, ENAMETOOLONG, EACCES,
+                                ENOMEM, EMFILE,   ENOSPC,  ENOSYS,       EPERM,           ENOENT,       ETIMEDOUT,
+                                EBUSY,  EEXIST,   ENOTSUP, EMSGSIZE,     ESRCH,           EPROTOTYPE,   ESTALE,
+                                EFBIG,  ENOBUFS,  ERANGE,  EAGAIN,       EALREADY,        ECANCELED,    0};
     const char *unknown = heir_strerror(-99999);
     REQUIRE(unknown != NULL);
     CHECK(*unknown != 0);

@@ -16,14 +16,18 @@ const char *heir_strerror(int error)
     case EEXIST:
         return "it exists already: use another name or key, or heir_claim() and heir_put()";
     case EBUSY:
-        return "it is in use: wait for its owner or for the end of the transaction, or have an administrator revoke it";
+        return "it is in use: wait for its owner or for the end of the transaction, or have an administrator revoke "
+               "it; "
+               "or too much of it: 16 snapshots and walks a client, 64 edits a transaction";
     case ETIMEDOUT:
         return "the time is over: nothing has come; wait longer, or look with heirctl who owns it";
     case EPERM:
         return "only the owner may do this, and only the thread that began a transaction or opened a client may end "
                "it: claim the table first";
     case ESTALE:
-        return "the table has another owner by now: claim it again";
+        return "too late: the table has another owner by now (claim it again), or the snapshot was broken because the "
+               "table "
+               "is full (open another one)";
     case ESRCH:
         return "the receiver is dead or unknown: find its successor by role name";
     case ENOSPC:
@@ -33,7 +37,7 @@ const char *heir_strerror(int error)
     case ERANGE:
         return "the sum does not fit in 64 bits; the value is unchanged";
     case ENOTSUP:
-        return "this version of libheir cannot do that";
+        return "tables of this type cannot do that: see the function's documentation";
     case EACCES:
         return "permission denied: by the socket's or its folder's mode, or by the table's owner, mode and access";
     case ECONNREFUSED:
@@ -57,6 +61,8 @@ const char *heir_strerror(int error)
         return "the table changes faster than it can be copied without a keeper: start heird, or try again";
     case EPROTOTYPE:
         return "the table exists with another type, key size or value size";
+    case ECANCELED:
+        return "the value is another than expected, and has not been changed: read it again";
     case EOVERFLOW:
         return "a number that is never used twice has run out: purge the namespace";
     case ENOMEM:
