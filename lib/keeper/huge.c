@@ -7,7 +7,7 @@
  * for 2 MiB instead of 512. MADV_COLLAPSE (Linux 6.1) does it for memory that is there, whatever the system's setting
  * for transparent huge pages is, and takes no memory that is not in use already. It is a hint: where it fails nothing
  * is lost. While 2 MiB are copied, who touches them waits, some hundred microseconds once; so it is done here, once for
- * each part, and not by the writer.
+ * each part, and not while the table grows.
  */
 #include "shm.h"
 #include "space.h"
@@ -22,7 +22,8 @@
 #define MADV_COLLAPSE 25
 #endif
 
-#define LOOK_EVERY_MS 200
+#define LOOK_EVERY_MS 250
+#define PART_MOST     (16 * SHM_HUGE) /* then it is looked again whether the table grows */
 
 /* A part of a table that is worth the while. */
 struct part {
@@ -49,6 +50,8 @@ static bool next_part(struct keeper_table *t, struct part *part)
     *part = (struct part){.table = t->id, .from = t->huge_front, .to = front < heap ? front : heap};
     if (part->from >= part->to)
         *part = (struct part){.table = t->id, .from = t->huge_heap > heap ? t->huge_heap : heap, .to = limit};
+    if (part->to > part->from + PART_MOST)
+        part->to = part->from + PART_MOST;
     memcpy(part->name, t->name, sizeof part->name);
     return part->from < part->to && part->to <= t->max_bytes;
 }
@@ -61,11 +64,19 @@ static void part_done(struct keeper_table *t, const struct part *part)
         t->huge_heap = part->to;
 }
 
+/* Has the table grown since we last looked? */
+static bool grows(struct keeper_table *t)
+{
+    uint64_t limit = get(&t->page->view.limit), before = t->huge_limit;
+    t->huge_limit = limit;
+    return limit != before;
+}
+
 static bool find_part(struct heir_keeper *k, struct part *part)
 {
     struct keeper_table *t;
     cds_list_for_each_entry(t, &k->tables, all) {
-        if (t->max_bytes >= 2 * SHM_HUGE && next_part(t, part))
+        if (t->max_bytes >= 2 * SHM_HUGE && !grows(t) && next_part(t, part))
             return true;
     }
     return false;

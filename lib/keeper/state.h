@@ -76,6 +76,7 @@ struct keeper_table {
     struct table_page *page;        /* the first page only */
     struct keeper_client *owner;    /* NULL: the keeper */
     uint64_t owned_entry;           /* in the owner's set */
+    uint64_t huge_limit;            /* the table's limit when we last looked */
     uint64_t huge_front, huge_heap; /* so far it has been made into huge pages, or cannot be; see huge.c */
     uint32_t busy_with;             /* the thread that held its writer mutex when we last tried in vain */
     bool unsettled;                 /* its writer mutex was busy: try again */
