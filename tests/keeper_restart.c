@@ -528,6 +528,50 @@ static void a_stopped_keeper(void)
     DO(b, 0, "has t k");
 }
 
+static int pin_and_unpin(struct agent_self *self, void *arg)
+{
+    struct heir_table *table = NULL;
+    (void)arg;
+    int rc = heir_attach(self->client, "t", &table);
+    while (!rc) {
+        struct heir_snapshot *snapshot = NULL;
+        if (heir_snapshot_open(table, &snapshot) == 0)
+            heir_snapshot_close(snapshot);
+    }
+    return rc;
+}
+
+/* A client that lets a pin go while there is no keeper does so in its page, and the next keeper may just have read
+ * that: it must not remember the pin for ever, nor the client when it is dead. */
+static void pins_let_go_meanwhile(void)
+{
+    struct heir_table *table;
+    struct heir_snapshot *snapshot;
+    struct heir_info info;
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct heir *me = test_open("me");
+    REQUIRE_RC(heir_create(me, "t", &(struct heir_table_options){.max_bytes = HEIR_TABLE_MIN}, &table), 0);
+    for (int round = 0; round < 40; round++) {
+        struct agent *a = agent_new("a"), *b = agent_new("b");
+        agent_call_send(a, pin_and_unpin, NULL, 0);
+        agent_call_send(b, pin_and_unpin, NULL, 0);
+        nanosleep(&(struct timespec){.tv_nsec = 3000000}, NULL); /* a moment to kill at */
+        keeper_kill();
+        REQUIRE_EQ(keeper_start(NULL), 0);
+        agent_kill(a);
+        agent_kill(b);
+        for (int i = 0; i < 3; i++) {
+            REQUIRE_RC(heir_snapshot_open(table, &snapshot), 0);
+            CHECK_RC(heir_snapshot_close(snapshot), 0);
+        }
+    }
+    for (int i = 0; i < 2000; i++) /* nothing holds the past */
+        CHECK_RC(heir_put(table, "k", 1, "v", 1), 0);
+    CHECK_RC(heir_info(table, &info), 0);
+    CHECK(info.committed - info.horizon < 1000, "the horizon is %lu transactions back",
+          (unsigned long)(info.committed - info.horizon));
+}
+
 const struct test keeper_restart[] = {{"workers go on", workers_go_on},
                                       {"deaths without a keeper", deaths_without_a_keeper},
                                       {"closes without a keeper", closes_without_a_keeper},
@@ -542,4 +586,5 @@ const struct test keeper_restart[] = {{"workers go on", workers_go_on},
                                       {"orders without a keeper", orders_without_a_keeper},
                                       {"another kind of keeper", another_kind_of_keeper},
                                       {"a stopped keeper", a_stopped_keeper},
+                                      {"pins let go meanwhile", pins_let_go_meanwhile},
                                       {NULL, NULL}};

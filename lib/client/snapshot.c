@@ -33,12 +33,16 @@ void pin_drop(struct heir_table *t, uint64_t snap)
 
     if (call_once(t->client, &q, deadline_after(t->client->timeout_ms), &reply, NULL) == 0)
         return;
-    for (unsigned i = 0; i < PINS_A_CLIENT; i++) { /* the next keeper asks our page */
+    for (unsigned i = 0; i < PINS_A_CLIENT;
+         i++) { /* the next keeper asks our page, when it starts and when we are back */
         if (get(&pins[i].table) == t->id && get(&pins[i].txn) == snap) {
             set(&pins[i].table, 0);
             break;
         }
     }
+    /* and if another thread has come back to it just now, before that */
+    q = (struct wire_request){.head.type = WIRE_UNPIN, .table = t->id, .id = snap};
+    call_once(t->client, &q, deadline_after(t->client->timeout_ms), &reply, NULL);
 }
 
 /* ---- Snapshots ------------------------------------------------------------------------------------------ */

@@ -2,6 +2,7 @@
 /* Robust mutexes; see robust.h. */
 #include "robust.h"
 #include "atomics.h"
+#include "atomics.h"
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -38,17 +39,24 @@ static int result(int r)
  */
 #define LOOK_AGAIN_NS 50000000
 
+#ifdef HEIR_TSAN /* which knows this one only */
+#define pthread_mutex_clocklock(mutex, clock, until) pthread_mutex_timedlock(mutex, until)
+#define LOCK_CLOCK CLOCK_REALTIME
+#else
+#define LOCK_CLOCK CLOCK_MONOTONIC
+#endif
+
 int robust_lock(pthread_mutex_t *mutex)
 {
     struct timespec until;
     int r;
 
     do {
-        clock_gettime(CLOCK_MONOTONIC, &until);
+        clock_gettime(LOCK_CLOCK, &until);
         until.tv_nsec += LOOK_AGAIN_NS;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
-        r = pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
+        r = pthread_mutex_clocklock(mutex, LOCK_CLOCK, &until);
     } while (r == ETIMEDOUT);
     return result(r);
 }

@@ -139,6 +139,7 @@ struct keeper_client *client_enter(struct heir_keeper *k, struct client_page *pa
     c->page = page;
     c->bell = c->pidfd = -1;
     CDS_INIT_LIST_HEAD(&c->claims);
+    CDS_INIT_LIST_HEAD(&c->pins);
     hash_add(&k->clients_by_id, hash_number(c->id), &c->by_id);
     struct keeper_client *younger; /* adopted ones come in any order, and the list goes by age */
     struct cds_list_head *place = &k->clients;

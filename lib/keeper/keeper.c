@@ -234,7 +234,7 @@ static void tear_down(struct heir_keeper *k)
     cds_list_for_each_entry_safe(t, next_table, &k->tables, all) {
         struct pin_note *pin, *next_pin;
         cds_list_for_each_entry_safe(pin, next_pin, &t->pins, list)
-            free(pin);
+            pin_note_free(pin);
         table_forget(k, t);
     }
     cds_list_for_each_entry_safe(c, next_client, &k->clients, all)

@@ -322,7 +322,7 @@ static void destroy_locked(struct heir_keeper *k, struct keeper_table *t)
     keeper_log(k, HEIR_LOG_NOTICE, "table %s: destroyed", t->name);
     cds_list_for_each_entry_safe(pin, next_pin, &t->pins, list) {
         set(&pin->client->page->pins[pin->slot].table, 0);
-        free(pin);
+        pin_note_free(pin);
     }
     CDS_INIT_LIST_HEAD(&line);
     cds_list_splice(&t->line, &line);
@@ -449,15 +449,6 @@ static int inherit(struct heir_keeper *k, struct keeper_table *t, struct keeper_
     return r;
 }
 
-static void drop_pins(struct keeper_client *c, struct heir_keeper *k)
-{
-    for (unsigned i = 0; i < PINS_A_CLIENT; i++) {
-        struct keeper_table *t = table_by_id(k, get(&c->page->pins[i].table));
-        if (t != NULL)
-            reign_unpin(k, t, c, get(&c->page->pins[i].txn));
-    }
-}
-
 void reign_drop_claims(struct keeper_client *c)
 {
     while (!cds_list_empty(&c->claims)) {
@@ -468,11 +459,13 @@ void reign_drop_claims(struct keeper_client *c)
     }
 }
 
+static void drop_pins(struct keeper_client *c);
+
 static void forget(struct heir_keeper *k, struct keeper_client *c)
 {
     char name[SHM_NAME_ROOM], id[24];
 
-    drop_pins(c, k);
+    drop_pins(c);
     reign_drop_claims(c);
     snprintf(id, sizeof id, "%lu", (unsigned long)c->id);
     shm_name(name, k->ns, 'c', id);
@@ -617,24 +610,50 @@ void reign_adopt(struct heir_keeper *k, struct keeper_table *t)
 
 /* ---- Pins --------------------------------------------------------------------------------------------- */
 
+static struct pin_note *pin_note_new(struct keeper_table *t, struct keeper_client *c, unsigned slot, uint64_t txn)
+{
+    struct pin_note *pin = malloc(sizeof *pin);
+    if (pin == NULL)
+        return NULL;
+    *pin = (struct pin_note){.client = c, .table = t, .slot = slot, .txn = txn};
+    cds_list_add_tail(&pin->list, &t->pins);
+    cds_list_add_tail(&pin->mine, &c->pins);
+    return pin;
+}
+
+void pin_note_free(struct pin_note *pin)
+{
+    cds_list_del(&pin->list);
+    cds_list_del(&pin->mine);
+    free(pin);
+}
+
 static void pin_floor_set(struct keeper_table *t)
 {
     struct pin_note *pin;
     uint64_t floor = 0;
     cds_list_for_each_entry(pin, &t->pins, list) {
-        uint64_t txn = get(&pin->client->page->pins[pin->slot].txn);
-        if (txn < get(&t->page->view.horizon))
+        if (pin->txn < get(&t->page->view.horizon))
             continue; /* broken: it must not hide those that hold */
-        if (floor == 0 || txn < floor)
-            floor = txn;
+        if (floor == 0 || pin->txn < floor)
+            floor = pin->txn;
     }
     atomic_store_explicit(&t->page->pin_floor, floor, memory_order_seq_cst);
     atomic_thread_fence(memory_order_seq_cst);
 }
 
+static void unpin(struct pin_note *pin)
+{
+    struct keeper_table *t = pin->table;
+    struct pin *noted = &pin->client->page->pins[pin->slot];
+    if (get(&noted->table) == t->id)
+        set(&noted->table, 0);
+    pin_note_free(pin);
+    pin_floor_set(t);
+}
+
 int reign_pin(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *c, uint64_t *txn)
 {
-    struct pin_note *pin;
     unsigned slot = 0;
     uint64_t next;
 
@@ -643,12 +662,11 @@ int reign_pin(struct heir_keeper *k, struct keeper_table *t, struct keeper_clien
         slot++;
     if (slot == PINS_A_CLIENT)
         return -EBUSY;
-    if ((pin = malloc(sizeof *pin)) == NULL)
+    struct pin_note *pin = pin_note_new(t, c, slot, 0);
+    if (pin == NULL)
         return -ENOMEM;
-    *pin = (struct pin_note){.client = c, .slot = slot};
-    cds_list_add_tail(&pin->list, &t->pins);
     do { /* see history.c: the writer may be about to let this very state go */
-        *txn = get(&t->page->view.committed);
+        *txn = pin->txn = get(&t->page->view.committed);
         set(&c->page->pins[slot].txn, *txn);
         set(&c->page->pins[slot].table, t->id);
         pin_floor_set(t);
@@ -656,38 +674,46 @@ int reign_pin(struct heir_keeper *k, struct keeper_table *t, struct keeper_clien
     } while (next > *txn && next <= get(&t->page->view.committed));
     if (next <= *txn)
         return 0;
-    reign_unpin(k, t, c, *txn); /* the horizon is never beyond the last commit: the table is damaged */
+    unpin(pin); /* the horizon is never beyond the last commit: the table is damaged */
     return -EUCLEAN;
 }
 
-int reign_unpin(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *c, uint64_t txn)
+int reign_unpin(struct keeper_table *t, struct keeper_client *c, uint64_t txn)
 {
     struct pin_note *pin;
 
-    (void)k;
-    cds_list_for_each_entry(pin, &t->pins, list) {
-        if (pin->client == c && get(&c->page->pins[pin->slot].txn) == txn) {
-            set(&c->page->pins[pin->slot].table, 0);
-            cds_list_del(&pin->list);
-            free(pin);
-            pin_floor_set(t);
+    cds_list_for_each_entry(pin, &c->pins, mine) {
+        if (pin->table == t && pin->txn == txn) {
+            unpin(pin);
             return 0;
         }
     }
     return -ENOENT;
 }
 
+static void drop_pins(struct keeper_client *c)
+{
+    struct pin_note *pin, *next;
+    cds_list_for_each_entry_safe(pin, next, &c->pins, mine)
+        unpin(pin);
+}
+
+void reign_pins_looked_at(struct keeper_client *c)
+{
+    struct pin_note *pin, *next;
+    cds_list_for_each_entry_safe(pin, next, &c->pins, mine) {
+        if (get(&c->page->pins[pin->slot].table) != pin->table->id)
+            unpin(pin);
+    }
+}
+
 void reign_pin_again(struct heir_keeper *k, struct keeper_client *c)
 {
     for (unsigned slot = 0; slot < PINS_A_CLIENT; slot++) {
-        struct keeper_table *t = table_by_id(k, get(&c->page->pins[slot].table));
-        struct pin_note *pin = t != NULL ? malloc(sizeof *pin) : NULL;
-        if (pin == NULL) {
+        const struct pin *noted = &c->page->pins[slot];
+        struct keeper_table *t = table_by_id(k, get(&noted->table));
+        if (t == NULL || pin_note_new(t, c, slot, get(&noted->txn)) == NULL)
             set(&c->page->pins[slot].table, 0);
-            continue;
-        }
-        *pin = (struct pin_note){.client = c, .slot = slot};
-        cds_list_add_tail(&pin->list, &t->pins);
     }
 }
 

@@ -162,6 +162,7 @@ static int hello(struct heir_keeper *k, struct connection *c, const struct wire_
         if (client->bell >= 0)
             close(client->bell);
         reign_drop_claims(client); /* it sends them again */
+        reign_pins_looked_at(client);
     } else {
         if (!name_valid(q->name))
             return -EINVAL;
@@ -500,7 +501,7 @@ static int handle(struct heir_keeper *k, struct connection *c, const struct wire
         return pin(k, c, q);
     case WIRE_UNPIN:
         t = table_by_id(k, q->table);
-        return t != NULL ? reign_unpin(k, t, c->client, q->id) : -ENOENT;
+        return t != NULL ? reign_unpin(t, c->client, q->id) : -ENOENT;
     case WIRE_GIVE:
         return give(k, c, q);
     case WIRE_CLOSE:

@@ -36,7 +36,7 @@ struct keeper_client {
     bool proven;                   /* its process is proven to have ended */
     uint64_t owns;                 /* tables whose `owner` it is */
     struct watcher *watcher;
-    struct cds_list_head claims;
+    struct cds_list_head claims, pins;
     struct cds_list_head all; /* keeper.clients, oldest first */
     struct cds_lfht_node by_id;
 };
@@ -56,10 +56,14 @@ struct note {
     uint64_t table, epoch, to;
 };
 
+/* A pin, as the keeper knows it; the client's page tells the next keeper. */
 struct pin_note {
     struct keeper_client *client;
+    struct keeper_table *table;
     unsigned slot; /* in the client's page */
-    struct cds_list_head list;
+    uint64_t txn;
+    struct cds_list_head list; /* of the table */
+    struct cds_list_head mine; /* of the client */
 };
 
 /* A name a table goes by; a new one at each renaming, since lookups may still be at the old. */
@@ -160,8 +164,11 @@ void reign_retry(struct heir_keeper *k);
 /* Note the pins that a client's page tells of, at start; and when all are noted. */
 void reign_pin_again(struct heir_keeper *k, struct keeper_client *c);
 void reign_pins_known(struct heir_keeper *k);
+/* The client is back: what it has let go by itself meanwhile, in its page, is gone. */
+void reign_pins_looked_at(struct keeper_client *c);
+void pin_note_free(struct pin_note *pin);
 int reign_pin(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *c, uint64_t *txn);
-int reign_unpin(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *c, uint64_t txn);
+int reign_unpin(struct keeper_table *t, struct keeper_client *c, uint64_t txn);
 /* The client waits for nothing any more. */
 void reign_drop_claims(struct keeper_client *c);
 void reign_count_waiting(struct keeper_table *t);
