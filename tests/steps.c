@@ -1,55 +1,54 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Killed after the k-th instruction, for every k.
+ * Killed before the k-th instruction, for every k.
  *
- * A child steps itself through one operation, with the processor's trap flag: after every instruction its SIGTRAP
- * handler counts, and at the k-th kills the process. Then another process takes the table over: its content is what it
- * was before or after the operation, never a third thing, and the next operation works. One small table serves for all
- * kills of an operation: what a kill leaks would soon fill it.
+ * A row of the ledger is one operation on one table in one state. The state is built once, and its bytes are put back
+ * for each kill. A child (steps_kill.c) is killed inside the operation; then another process, the survivor, looks: what
+ * a reader sees is what was there before or after the operation, never a third thing; heir_check finds nothing wrong
+ * with the dead writer's transaction still open; the next write, which repairs, works, and so does the operation
+ * itself, with the result it should have; the repaired table is whole, and its bytes add up to max_bytes.
  *
- * Nothing is compiled into the library for this: it tests the build that is released. (A debugger's single steps,
- * ptrace, do the same at four times the cost.) The k are taken in an order that spreads them, until all are done or the
- * operation's share of the time is over (HEIR_TEST_SECONDS=600 does all of them); the ledger at the end says how far it
- * came.
+ * For an operation on a dead writer's table the bytes put back are those that this one left, its mutex included.
+ *
+ * First come, whatever the time, those k before which the table has just been changed: everything that the operation
+ * can leave in it is among them, but for the middle of a repeated string instruction. At the other k only the dead
+ * process' own memory differs; they follow in an order that spreads them, until the row's share of the time is over.
+ * The ledger says how far each came; HEIR_TEST_SECONDS=N gives them longer.
+ *
+ * Operations of clients and owners need the keeper and a new client for each kill, which takes milliseconds, and may
+ * take another way each time, as answers come early or late: their k are spread, and not all can be reached.
  */
 #include "steps.h"
 
-#include <heir/inspect.h>
+#include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
-#include <ucontext.h>
 #include <unistd.h>
 
-#define STEPS_MAX 20000000L
-#define TRAP_FLAG 0x100
+#define ROWS       256
+#define TRIES_MOST 20000u /* of an operation, until it does what is sought */
+#define LEAST      10     /* kills of a client, whatever the time */
+#define CI_SECONDS 70
 
-enum phase { BEFORE, INSIDE, AFTER, BROKEN };
-
-struct page { /* shared with the children */
-    volatile int phase;
-    volatile int rc;
-    volatile int ready, go;    /* the child stands before its operation; it may begin */
-    volatile int dead_ready;   /* of the helper that dies first */
-    volatile long count, kill; /* instructions inside; killed when there are more than this */
-};
-
-static struct page *page;
 static struct heir *me; /* the survivor */
 static struct heir_table *table;
 
 static struct row {
-    const char *name;
-    long instructions, kills, before, after;
+    char name[64];
+    long instructions, states, kills, before, after, checks, out_of_reach;
+    int64_t ms;
     bool all;
-} ledger[32];
+} ledger[ROWS];
 static int rows;
+
+static int rows_to_come; /* which share the time until then */
+static int64_t share_end;
 
 /* ---- Content ------------------------------------------------------------------------------------------ */
 
@@ -71,10 +70,13 @@ static int mix(const void *key, size_t key_len, const void *value, size_t value_
     return 0;
 }
 
-static struct digest content(struct heir_table *of)
+static struct digest content(void)
 {
     struct digest digest = {0};
-    CHECK_RC(heir_foreach(of, mix, &digest), 0);
+    struct heir_info info = {.objects = UINT64_MAX};
+    CHECK_RC(heir_foreach(table, mix, &digest), 0);
+    CHECK_RC(heir_info(table, &info), 0);
+    CHECK_EQ(info.objects, digest.objects);
     return digest;
 }
 
@@ -83,225 +85,333 @@ static bool same(struct digest a, struct digest b)
     return a.sum == b.sum && a.objects == b.objects;
 }
 
-/* The known state: ten objects, one of them a number; nothing else. */
-static int reset(struct heir_table *of, bool again)
+/* ---- The bytes of the table ----------------------------------------------------------------------------- */
+
+static struct image {
+    unsigned char *table; /* as it is mapped here, by nobody's leave */
+    unsigned char *saved;
+    size_t bytes;
+} image;
+
+static bool image_open(void)
 {
-    static const char *const others[] = {"new", "newer", "number2"};
+    char path[128];
+    struct stat st;
+    shm_path(path, sizeof path, "t.", "t");
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st))
+        return CHECK(false, "%s: %s", path, strerror(errno));
+    image.bytes = (size_t)st.st_size;
+    image.table = mmap(NULL, image.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    image.saved = malloc(image.bytes);
+    close(fd);
+    return CHECK(image.table != MAP_FAILED && image.saved);
+}
+
+static void image_save(void)
+{
+    memcpy(image.saved, image.table, image.bytes);
+}
+
+/* Nobody writes, or is about to. */
+static void image_restore(void)
+{
+    for (size_t at = 0; at < image.bytes; at += 4096)
+        if (memcmp(image.table + at, image.saved + at, 4096))
+            memcpy(image.table + at, image.saved + at, 4096);
+}
+
+static void image_close(void)
+{
+    munmap(image.table, image.bytes);
+    free(image.saved);
+    memset(&image, 0, sizeof image);
+}
+
+/* ---- Is it whole -------------------------------------------------------------------------------------- */
+
+static void tell(unsigned law, const char *what, uint64_t where, void *arg)
+{
+    fprintf(stderr, "%s: K%u: %s at %llu\n", (const char *)arg, law, what, (unsigned long long)where);
+}
+
+static bool whole(const char *name, const char *when, long k)
+{
+    struct heir_account a;
+    char text[128];
+    snprintf(text, sizeof text, "%s, killed at %ld, %s", name, k, when);
+    int rc = heir_check(table, tell, text, &a);
+    uint64_t sum = a.live + a.superseded + a.index + a.metadata + a.slack + a.free + a.untouched;
+    struct heir_info info = {0};
+    heir_info(table, &info);
+    return CHECK(rc == 0 && a.findings == 0, "%s: %s", text, error_text(rc)) &&
+           CHECK(sum == info.max_bytes, "%s: %llu bytes in all", text, (unsigned long long)sum);
+}
+
+/* The next operations work. */
+static bool works(const char *name, long k)
+{
+    char value[64] = "";
+    size_t len = sizeof value;
+    int rc = heir_put(table, "next", 4, "works", 5);
+    if (!rc)
+        rc = heir_get(table, "next", 4, value, &len);
+    if (!rc && (len != 5 || memcmp(value, "works", 5)))
+        rc = -EBADMSG;
+    if (!rc)
+        rc = heir_del(table, "next", 4);
+    return CHECK(rc == 0, "%s, killed at %ld: the next operation: %s", name, k, error_text(rc));
+}
+
+/* ---- A row of the ledger ------------------------------------------------------------------------------- */
+
+static struct row *row_begin(const char *name, const char *type, const char *state)
+{
+    struct row *row = &ledger[rows < ROWS - 1 ? rows++ : rows];
+    memset(row, 0, sizeof *row);
+    snprintf(row->name, sizeof row->name, "%s%s%s%s%s", name, *type ? ", " : "", type, *state ? ", " : "", state);
+    row->ms = now_ms();
+    return row;
+}
+
+static void row_end(struct row *row)
+{
+    row->ms = now_ms() - row->ms;
+    if (rows_to_come > 0)
+        rows_to_come--;
+}
+
+/* What is left of the time is shared by the rows that are to come; who needs less leaves it to the others. */
+static int64_t row_deadline(void)
+{
+    int64_t now = now_ms();
+    return now + (share_end > now ? (share_end - now) / (rows_to_come > 0 ? rows_to_come : 1) : 0);
+}
+
+/* An order of 0 .. n-1 that is spread out, however early it is ended. */
+static long spread(long n)
+{
+    long stride = (long)((double)n * 0.6180339887);
+    for (stride |= 1; n > 1; stride++) {
+        long a = stride, b = n;
+        while (b) {
+            long rest = a % b;
+            a = b;
+            b = rest;
+        }
+        if (a == 1)
+            return stride;
+    }
+    return 1;
+}
+
+/* ---- Operations on objects ------------------------------------------------------------------------------ */
+
+static const char *const type_names[] = {"set", "ordered", "bag", "twins"};
+
+struct scene {
+    const struct stepped *op;
+    const struct state *state;
+    struct row *row;
+    struct digest before, after, held;
+    struct heir_snapshot *snapshot;
+    struct kid kid; /* the survivor as one */
+};
+
+static struct digest held(struct scene *scene)
+{
+    struct digest digest = {0};
+    if (scene->snapshot)
+        CHECK_RC(heir_snapshot_foreach(scene->snapshot, mix, &digest), 0);
+    return digest;
+}
+
+static bool known(struct scene *scene, enum heir_type type)
+{
+    const struct heir_table_options options = {
+        .max_bytes = scene->state->max_bytes, .access = HEIR_PUBLIC, .type = type};
+    if (!CHECK_RC(heir_create(me, "t", &options, &table), 0))
+        return false;
+    int rc = scene->state->build(table);
+    if (!rc && scene->state->snapshot) {
+        rc = heir_snapshot_open(table, &scene->snapshot);
+        for (int i = 0; i < 8 && !rc; i++)
+            rc = heir_put(table, "k3", 2, "after the snapshot", (size_t)(10 + i));
+        scene->held = held(scene);
+    }
+    return CHECK(rc == 0, "%s: it cannot be built: %s", scene->row->name, error_text(rc)) && image_open();
+}
+
+/* Go on with the operation until it does what is sought, and back to before that. */
+static bool seek(struct scene *scene)
+{
+    struct heir_account a, b;
+    if (!scene->op->sought)
+        return true;
+    CHECK_RC(heir_check(table, NULL, NULL, &a), 0);
+    for (scene->kid.i = 0; scene->kid.i < TRIES_MOST; scene->kid.i++, a = b) {
+        image_save();
+        int rc = scene->op->run(&scene->kid);
+        if (rc != scene->op->rc)
+            return CHECK(false, "%s: number %u returned %s", scene->row->name, scene->kid.i, error_text(rc));
+        CHECK_RC(heir_check(table, NULL, NULL, &b), 0);
+        const struct change change = {
+            .live = (int64_t)(b.live - a.live),
+            .superseded = (int64_t)(b.superseded - a.superseded),
+            .index = (int64_t)(b.index - a.index),
+            .metadata = (int64_t)(b.metadata - a.metadata),
+            .free = (int64_t)(b.free - a.free),
+            .untouched = (int64_t)(b.untouched - a.untouched),
+        };
+        if (scene->op->sought(&change)) {
+            image_restore();
+            return true;
+        }
+    }
+    return CHECK(false, "%s: it never did what is sought", scene->row->name);
+}
+
+/* The survivor looks at what is left. 0 before, 1 after, -1 neither. */
+static int judge(struct scene *scene, const struct death *death, long k)
+{
+    const struct stepped *op = scene->op;
+    const char *name = scene->row->name;
+    bool ended = death->phase == AFTER,
+         check = scene->state->check == 0 || scene->row->kills % scene->state->check == 0;
+    struct digest now = content();
+    int side = same(now, scene->after) && (ended || !same(now, scene->before)) ? 1
+               : (!ended || op->same) && same(now, scene->before)              ? ended
+                                                                               : -1;
+    if (!CHECK(side >= 0, "%s, killed at %ld: %llu objects, neither before nor after%s", name, k,
+               (unsigned long long)now.objects, ended ? " (it had ended)" : "") ||
+        (check && !whole(name, "before repairing", k)))
+        return -1;
+    if (!scene->state->full && !works(name, k))
+        return -1;
+    struct digest then = scene->state->full ? now : content();
+    if (!CHECK(same(now, then), "%s, killed at %ld: repairing it changed the content", name, k))
+        return -1;
+    if (side == 0) {
+        int rc = op->run(&scene->kid);
+        if (!CHECK(rc == op->rc, "%s, killed at %ld: and done again: %s", name, k, error_text(rc)))
+            return -1;
+        then = content();
+        if (!CHECK(same(then, scene->after), "%s, killed at %ld: done again it does something else", name, k))
+            return -1;
+    }
+    if (check && !whole(name, "after repairing", k))
+        return -1;
+    if (scene->snapshot && !CHECK(same(held(scene), scene->held), "%s, killed at %ld: the snapshot differs", name, k))
+        return -1;
+    scene->row->checks += check;
+    return side;
+}
+
+static int kill_and_judge(struct scene *scene, long k)
+{
+    struct death death = {.astray = true};
+    for (int tries = 0; death.astray && tries < 3; tries++) {
+        image_restore();
+        death = kill_at(scene->op->run, scene->kid.i, k < 0 ? TRACE : KILL, k);
+    }
+    if (!CHECK(death.phase != BROKEN, "%s, killed at %ld: the child broke, or hung: %s", scene->row->name, k,
+               error_text(death.rc)) ||
+        !CHECK(!death.astray, "%s: another way at %ld", scene->row->name, k))
+        return -1;
+    if (k < 0) {
+        if (!CHECK(death.phase == AFTER, "%s never came to its end", scene->row->name) ||
+            !CHECK(death.rc == scene->op->rc, "%s: %s", scene->row->name, error_text(death.rc)))
+            return -1;
+        scene->after = content();
+    }
+    return judge(scene, &death, k);
+}
+
+static void every_kill(struct scene *scene)
+{
+    const struct stepped *op = scene->op;
+    struct row *row = scene->row;
+    struct heir_table *t = table;
+    scene->kid = (struct kid){.client = me, .table = t};
+    if (!seek(scene) || !CHECK_RC(kill_begin("t", image.table, image.bytes), 0))
+        return;
+    if (op->dead) {
+        struct death death = kill_at(op->dead, 0, RUN_AND_DIE, 0);
+        if (!CHECK(death.phase == BEFORE && death.rc == 0, "%s: who was to die: %s", row->name, error_text(death.rc)))
+            return;
+    }
+    image_save();
+    scene->before = content();
+    if (kill_and_judge(scene, -1) < 0 ||
+        !CHECK(op->same != !same(scene->before, scene->after), "%s: does it change anything?", row->name))
+        return;
+    long n = row->instructions = kill_length(), stride = spread(n), done = 0;
+    int64_t deadline = row_deadline();
+    for (int pass = 0; pass < 2; pass++)
+        for (long i = 0, k = 0; i < n && (pass == 0 || now_ms() < deadline); i++, k = (k + stride) % n) {
+            if (kill_is_new(k) != (pass == 0))
+                continue;
+            row->states += pass == 0;
+            done++;
+            if (!kill_reaches(k)) {
+                row->out_of_reach++;
+                continue;
+            }
+            int side = kill_and_judge(scene, k);
+            if (side < 0)
+                return;
+            row->kills++;
+            row->before += side == 0;
+            row->after += side == 1;
+        }
+    row->all = done == n && !row->out_of_reach;
+    CHECK(row->kills > 0 && (row->before > 0 || op->same), "%s: no kill left the state before it", row->name);
+}
+
+void step_through(const struct stepped *op)
+{
+    for (const struct state *const *state = op->states; *state; state++)
+        for (enum heir_type type = HEIR_SET; type <= HEIR_DUPLICATE_BAG; type++) {
+            if (!(op->types & 1u << type))
+                continue;
+            struct scene scene = {.op = op, .state = *state};
+            scene.row = row_begin(op->name, type_names[type], (*state)->name);
+            if (known(&scene, type))
+                every_kill(&scene);
+            kill_end();
+            row_end(scene.row);
+            if (image.table)
+                image_restore(); /* whoever died is forgotten */
+            if (scene.snapshot)
+                CHECK_RC(heir_snapshot_close(scene.snapshot), 0);
+            if (image.table)
+                image_close();
+            if (table)
+                CHECK_RC(heir_destroy(table), 0);
+            table = NULL;
+        }
+}
+
+/* ---- Operations of clients and owners -------------------------------------------------------------------- */
+
+/* The known state: ten objects, one of them a number; nothing else. */
+static int reset(void)
+{
+    static const char *const others[] = {"new", "newer", "half"};
     int64_t number = 41;
     char key[8], value[64];
     int rc = 0;
-    if (again)
-        for (size_t i = 0; i < 3; i++)
-            heir_del(of, others[i], strlen(others[i]));
+    for (size_t i = 0; i < 3; i++)
+        heir_del(table, others[i], strlen(others[i]));
     for (int i = 0; i < 10 && !rc; i++) {
         snprintf(key, sizeof key, "k%d", i);
         memset(value, 'a' + i, sizeof value);
-        rc = heir_put(of, key, 2, value, (size_t)(10 + 5 * i));
+        rc = heir_put(table, key, 2, value, (size_t)(10 + 5 * i));
     }
-    return rc ? rc : heir_put(of, "number", 6, &number, 8);
+    return rc ? rc : heir_put(table, "number", 6, &number, 8);
 }
 
-/* ---- The stepped child -------------------------------------------------------------------------------- */
-
-/* After every instruction, from the one that sets the trap flag on. */
-static void count_step(int signal, siginfo_t *info, void *context)
-{
-    (void)signal, (void)info;
-#if defined(__x86_64__)
-    ucontext_t *user = context;
-    if (page->phase != INSIDE)
-        user->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
-    else if (page->count++ >= page->kill)
-        syscall(SYS_kill, getpid(), SIGKILL);
-#else
-    (void)context;
-#endif
-}
-
-static void begin_stepping(void)
-{
-    static unsigned char stack[65536];
-    stack_t own = {.ss_sp = stack, .ss_size = sizeof stack};
-    struct sigaction action = {.sa_sigaction = count_step, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-    sigaltstack(&own, NULL);
-    sigaction(SIGTRAP, &action, NULL);
-    page->phase = INSIDE;
-#if defined(__x86_64__)
-    __asm__ volatile("pushfq; orq %0, (%%rsp); popfq" ::"i"(TRAP_FLAG) : "memory", "cc");
-#endif
-}
-
-static void be_child(const struct stepped *op, pid_t parent)
-{
-    struct kid kid = {.survivor = heir_id(me)};
-    struct heir_open_options options = {.name = "kid", .timeout_ms = patience(PATIENCE)};
-    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    if (getppid() != parent)
-        _exit(1);
-    close_range(3, ~0u, 0);
-    if (op->begin != FROM_NOTHING)
-        page->rc = heir_open(&options, &kid.client);
-    if (!page->rc && op->begin == FROM_OWNING)
-        page->rc = heir_claim(kid.client, "t", NULL, patience(PATIENCE), &kid.table);
-    if (!page->rc && op->begin == FROM_ATTACHED)
-        page->rc = heir_attach(kid.client, "t", &kid.table);
-    if (page->rc) {
-        page->phase = BROKEN;
-        _exit(1);
-    }
-    if (op->from_outside && ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0) {
-        page->ready = 1;
-        raise(SIGSTOP);
-        page->phase = INSIDE;
-    } else {
-        page->ready = 1;
-        while (!page->go)
-            sched_yield();
-        begin_stepping();
-    }
-    int rc = op->run(&kid);
-    page->phase = AFTER;
-    page->rc = rc;
-    for (;;)
-        pause();
-}
-
-/* Start a child and bring it to the begin of the operation: waiting there. -1: it could not be. */
-static pid_t start_child(const struct stepped *op, long k)
-{
-    page->phase = BEFORE;
-    page->rc = page->ready = page->go = page->dead_ready = 0;
-    page->count = 0;
-    page->kill = k;
-    fflush(NULL);
-    pid_t parent = getpid(), pid = fork();
-    if (pid == 0)
-        be_child(op, parent);
-    for (int64_t end = now_ms() + patience(2 * PATIENCE); pid > 0 && !page->ready && now_ms() < end;) {
-        if (page->phase == BROKEN)
-            break;
-        sched_yield();
-    }
-    if (!CHECK(page->ready, "%s: the child did not begin: %s", op->name, error_text(page->rc))) {
-        if (pid > 0) {
-            kill(pid, SIGKILL);
-            waitpid(pid, NULL, 0);
-        }
-        return -1;
-    }
-    return pid;
-}
-
-/* One instruction. False: the child has ended. */
-static bool step(pid_t pid)
-{
-    int status, signal = 0;
-    for (;;) {
-        if (ptrace(PTRACE_SINGLESTEP, pid, NULL, (void *)(intptr_t)signal) || waitpid(pid, &status, __WALL) != pid)
-            return false;
-        if (!WIFSTOPPED(status))
-            return false;
-        signal = WSTOPSIG(status);
-        if (signal == SIGTRAP)
-            return true;
-    }
-}
-
-static void step_from_outside(pid_t pid)
-{
-    int status;
-    long all = 0;
-    if (waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status))
-        return;
-    while (page->phase == BEFORE && all++ < STEPS_MAX && step(pid))
-        ;
-    while (page->phase == INSIDE && page->count < page->kill && step(pid))
-        page->count++;
-    kill(pid, SIGKILL);
-    while (waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status))
-        ;
-}
-
-/* Let it step, to its k-th instruction, where it dies, or to the end of the operation, where it is killed. */
-static void step_and_kill(const struct stepped *op, pid_t pid)
-{
-    int status = 0;
-    int64_t end = now_ms() + patience(6 * PATIENCE);
-    if (op->from_outside) {
-        step_from_outside(pid);
-        return;
-    }
-    page->go = 1;
-    while (page->phase != AFTER && waitpid(pid, &status, WNOHANG) == 0) {
-        if (now_ms() > end) {
-            CHECK(false, "%s hangs after %ld instructions", op->name, page->count);
-            break;
-        }
-        sched_yield();
-    }
-    if (!WIFSIGNALED(status)) {
-        kill(pid, SIGKILL);
-        waitpid(pid, &status, 0);
-    }
-    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "%s: the child ended with status %x", op->name, status);
-}
-
-/* ---- What comes before and after ---------------------------------------------------------------------- */
-
-/* Somebody who dies inside a transaction of a public table, while the keeper sleeps: the next writer sets it right. */
-static void leave_a_dead_writer(void)
-{
-    pid_t parent = getpid();
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0) {
-        struct heir *client = NULL;
-        struct heir_table *mine = NULL;
-        struct heir_open_options options = {.name = "dead", .timeout_ms = patience(PATIENCE)};
-        prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-        close_range(3, ~0u, 0);
-        if (getppid() == parent && !heir_open(&options, &client) && !heir_attach(client, "t", &mine) &&
-            !heir_begin(mine) && !heir_put(mine, "k1", 2, "half", 4) && !heir_put(mine, "half", 4, "half", 4) &&
-            !heir_del(mine, "k2", 2))
-            page->dead_ready = 1;
-        else
-            page->dead_ready = -1;
-        for (;;)
-            pause();
-    }
-    for (int64_t end = now_ms() + patience(PATIENCE); !page->dead_ready && now_ms() < end;)
-        sched_yield();
-    CHECK_EQ(page->dead_ready, 1);
-    kill(keeper_pid(), SIGSTOP);
-    kill(pid, SIGKILL);
-    waitpid(pid, NULL, 0);
-}
-
-static struct heir_info look(void)
-{
-    struct heir_info info = {.owner = UINT64_MAX};
-    CHECK_RC(heir_info(table, &info), 0);
-    return info;
-}
-
-/* The known state, in the hands of whom the child wants to find it. */
-static bool prepare(const struct stepped *op, bool again)
-{
-    const struct heir_table_options options = {.max_bytes = op->fresh ? 1 << 20 : HEIR_TABLE_MIN, .access = op->access};
-    if (again && op->fresh) {
-        if (!CHECK_RC(heir_destroy(table), 0))
-            return false;
-        again = false;
-    }
-    if (!again && !CHECK_RC(heir_create(me, "t", &options, &table), 0))
-        return false;
-    int rc = op->fresh ? 0 : reset(table, again);
-    if (!CHECK(rc == 0, "%s: the table cannot be set back: %s", op->name, error_text(rc)))
-        return false;
-    return true;
-}
-
-static bool take_back(const struct stepped *op)
+static bool take_back(const struct client_stepped *op)
 {
     struct heir_event event;
     while (heir_wait(me, 0, &event) == 0)
@@ -314,82 +424,45 @@ static bool take_back(const struct stepped *op)
     return CHECK(rc == 0, "%s: the table does not come back: %s", op->name, error_text(rc));
 }
 
-/* The next operations work. */
-static bool works(const struct stepped *op, long k)
-{
-    char value[64] = "";
-    size_t len = sizeof value;
-    int rc = heir_put(table, "next", 4, "works", 5);
-    if (!rc)
-        rc = heir_get(table, "next", 4, value, &len);
-    if (!rc && (len != 5 || memcmp(value, "works", 5)))
-        rc = -EBADMSG;
-    if (!rc)
-        rc = heir_del(table, "next", 4);
-    return CHECK(rc == 0, "%s, killed after %ld: the next operation: %s", op->name, k, error_text(rc));
-}
-
 static bool all_gone(void *arg)
 {
     (void)arg;
     return shm_count("c.") == 1;
 }
 
-/* Back and forth once: 0 before, 1 after, -1 neither. instructions: how many the operation has had. */
-static int round_trip(const struct stepped *op, long k, struct digest before, struct digest *after, long *instructions)
+/* Back and forth once: 0 before, 1 after, -1 neither. */
+static int round_trip(const struct client_stepped *op, struct row *row, long k, struct digest before,
+                      struct digest *after)
 {
-    if (op->begin == FROM_OWNING && heir_release(table))
+    enum kill_mode mode = k < 0 ? TRACE : KILL;
+    if ((op->begin == FROM_OWNING || op->begin == FROM_CLAIMING) && heir_release(table))
         return -1;
-    pid_t pid = start_child(op, k);
+    int64_t pid = kill_client_begin(op, heir_id(me), mode, k);
     if (pid < 0)
         return -1;
-    if (op->recovery)
-        leave_a_dead_writer();
-    step_and_kill(op, pid);
-    *instructions = page->count;
-    bool ended = page->phase == AFTER;
-    int rc = page->rc;
-    if (op->recovery)
-        kill(keeper_pid(), SIGCONT);
-    if (!take_back(op))
+    struct death death = kill_client(op, pid, mode, k);
+    if (!take_back(op) || (op->tidy && !op->tidy(me)))
         return -1;
-    if (op->tidy && !op->tidy(me))
-        return -1;
-    if (op->begin == FROM_NOTHING || op->begin == FROM_OPEN)
-        CHECK(wait_until(all_gone, NULL, PATIENCE), "%s, killed after %ld: client pages are left", op->name, k);
-    struct digest now = content(table);
-    CHECK_EQ(look().objects, now.objects);
-    if (k == STEPS_MAX) {
+    if (op->access == HEIR_PUBLIC)
+        CHECK(wait_until(all_gone, NULL, PATIENCE), "%s, killed at %ld: client pages are left", op->name, k);
+    struct digest now = content();
+    bool ended = death.phase == AFTER;
+    if (k < 0) {
         CHECK(ended, "%s never came to its end", op->name);
-        CHECK(rc == 0, "%s: %s", op->name, error_text(rc));
+        CHECK(death.rc == 0, "%s: %s", op->name, error_text(death.rc));
         *after = now;
     }
-    if (!works(op, k))
+    row->out_of_reach += death.astray && k >= 0; /* the keeper's answers come when they come: it may go another way */
+    if (!works(op->name, k) || !whole(op->name, "after repairing", k))
         return -1;
+    row->checks++;
     if (same(now, *after) && (ended || !same(now, before)))
         return 1;
-    if (!ended && same(now, before))
-        return 0;
-    if (op->same && same(now, before))
+    if ((!ended || op->same) && same(now, before))
         return ended;
-    CHECK(false, "%s, killed after %ld of its instructions: %llu objects, neither before nor after%s", op->name, k,
+    CHECK(false, "%s, killed at %ld: %llu objects, neither before nor after%s", op->name, k,
           (unsigned long long)now.objects, ended ? " (it had ended)" : "");
     return -1;
-}
-
-static long spread(long n)
-{
-    long stride = (long)((double)n * 0.6180339887);
-    for (stride |= 1;; stride++) {
-        long a = stride, b = n;
-        while (b) {
-            long rest = a % b;
-            a = b;
-            b = rest;
-        }
-        if (a == 1)
-            return stride;
-    }
 }
 
 /* Tracer and child on one processor: a step is then a switch and not the wake-up of another one. */
@@ -414,56 +487,50 @@ static bool may_trace(void)
     return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-static void step_all(const struct stepped *op);
+static void every_client_kill(const struct client_stepped *op, struct row *row)
+{
+    const struct heir_table_options options = {.max_bytes = HEIR_TABLE_MIN, .access = op->access};
+    struct digest before, after = {0};
+    if (!CHECK_RC(heir_create(me, "t", &options, &table), 0) || !CHECK_RC(reset(), 0))
+        return;
+    before = content();
+    if (!CHECK(round_trip(op, row, -1, before, &after) >= 0) ||
+        !CHECK(op->same || !same(before, after), "%s changes nothing", op->name))
+        return;
+    long n = row->instructions = kill_length(), stride = spread(n), i = 0;
+    int64_t deadline = row_deadline();
+    for (long k = 0; i < n && (i < LEAST || now_ms() < deadline); i++, k = (k + stride) % n) {
+        if (!op->from_outside && !kill_reaches(k)) {
+            row->out_of_reach++;
+            continue;
+        }
+        if (!CHECK_RC(reset(), 0) || !CHECK(same(content(), before), "%s: the table was not set back", op->name))
+            return;
+        int side = round_trip(op, row, k, before, &after);
+        if (side < 0)
+            return;
+        row->kills++;
+        row->before += side == 0;
+        row->after += side == 1;
+    }
+    row->all = i == n && !row->out_of_reach;
+    CHECK(row->kills > 0 && (row->before > 0 || op->same), "%s: no kill left the state before it", op->name);
+}
 
-void step_through(const struct stepped *op)
+void step_through_client(const struct client_stepped *op)
 {
     if (op->from_outside && !may_trace()) {
         printf(" (%s: ptrace is not permitted)", op->name);
         return;
     }
+    struct row *row = row_begin(op->name, "", "");
     share_processor(op->from_outside);
-    step_all(op);
+    every_client_kill(op, row);
     share_processor(false);
-}
-
-static void step_all(const struct stepped *op)
-{
-    struct digest before, after = {0};
-    long n = 0, used = 0;
-    struct row *row = &ledger[rows++];
-    *row = (struct row){.name = op->name};
-    table = NULL;
-    if (!prepare(op, false))
-        return;
-    before = content(table);
-    int end = round_trip(op, STEPS_MAX, before, &after, &n); /* undisturbed: what is after, and how long it takes */
-    if (!CHECK(end >= 0) || !CHECK(op->same || !same(before, after), "%s changes nothing", op->name))
-        return;
-    row->instructions = n;
-    double seconds = test_seconds(40) * op->share;
-    int64_t deadline = now_ms() + (int64_t)(seconds * 1000);
-    long stride = n > 1 ? spread(n) : 1;
-    for (long i = 0, k = 0; i < n && now_ms() < deadline; i++, k = (k + stride) % n) {
-        if (!prepare(op, true))
-            return;
-        if (!CHECK(same(content(table), before), "%s: the table was not set back", op->name))
-            return;
-        int side = round_trip(op, k, before, &after, &used);
-        if (side < 0) {
-            fprintf(stderr, "%s: killed after instruction %ld of %ld\n", op->name, k, n);
-            return;
-        }
-        row->kills++;
-        row->before += side == 0;
-        row->after += side == 1;
-        row->all = i + 1 == n;
-    }
-    CHECK(row->kills > 0);
-    CHECK(row->before > 0 || op->same, "%s: no kill left the state before it", op->name);
     if (table)
         CHECK_RC(heir_destroy(table), 0);
     table = NULL;
+    row_end(row);
 }
 
 /* ---- Around ------------------------------------------------------------------------------------------- */
@@ -479,18 +546,35 @@ bool steps_begin(void)
         test_skip("a sanitizer's instructions are not the library's");
         return false;
     }
-    if (!page)
-        page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    REQUIRE(page != MAP_FAILED);
+    kill_init();
     REQUIRE_EQ(keeper_start(NULL), 0);
     me = test_open("survivor");
+    table = NULL;
     return true;
+}
+
+void steps_share(int count, double share)
+{
+    rows_to_come = count;
+    share_end = now_ms() + (int64_t)(test_seconds(CI_SECONDS) * share * 1000);
 }
 
 void steps_ledger(void)
 {
-    printf("\n# %-22s %12s %8s %8s %8s\n", "operation", "instructions", "kills", "before", "after");
-    for (int i = 0; i < rows; i++)
-        printf("# %-22s %12ld %8ld %8ld %8ld%s\n", ledger[i].name, ledger[i].instructions, ledger[i].kills,
-               ledger[i].before, ledger[i].after, ledger[i].all ? "  all" : "");
+    long kills = 0;
+    int all = 0;
+    printf("\n# %-49s %7s %7s %7s %7s %7s %7s %6s\n", "operation, table, state", "instr.", "states", "kills", "before",
+           "after", "checked", "ms");
+    for (int i = 0; i < rows; i++) {
+        const struct row *row = &ledger[i];
+        printf("# %-49s %7ld %7ld %7ld %7ld %7ld %7ld %6lld%s\n", row->name, row->instructions, row->states, row->kills,
+               row->before, row->after, row->checks, (long long)row->ms,
+               row->all      ? "  all"
+               : row->states ? "  all states"
+                             : "");
+        kills += row->kills;
+        all += row->all;
+    }
+    printf("# %ld kills; of %d rows, %d with all their instructions, the others as far as the time went\n", kills, rows,
+           all);
 }
