@@ -26,6 +26,8 @@ static inline void set_really(word_t *word, uint64_t value)
 #include "../lib/engine/read.c"
 #include "../lib/engine/space.c"
 #include "../lib/engine/tree.c"
+#include "../lib/engine/tree_grow.c"
+#include "../lib/engine/tree_shrink.c"
 #include "../lib/engine/undo.c"
 #include "../lib/engine/walk.c"
 

@@ -70,7 +70,8 @@ static int put_until_full(struct agent_self *self, void *arg)
     return rc;
 }
 
-/* The one that found no room, again. (Another key may find some: what was missing may have been a page of the index.) */
+/* The one that found no room, again. (Another key may find some: what was missing may have been a page of the index.)
+ */
 static int put_another(struct agent_self *self, void *arg)
 {
     static const unsigned char value[1000];

@@ -2,8 +2,9 @@
 /*
  * RCU's read side, for the time in which an operation uses a handle's mapping.
  *
- * Where liburcu keeps this thread's reader is found once a thread, not by four calls of the dynamic linker an operation;
- * what follows is otherwise liburcu's own inline urcu_bp_read_lock() and _unlock(), with which it can be mixed.
+ * Where liburcu keeps this thread's reader is found once a thread, not by four calls of the dynamic linker an
+ * operation; what follows is otherwise liburcu's own inline urcu_bp_read_lock() and _unlock(), with which it can be
+ * mixed.
  */
 #ifndef HEIR_RCU_H
 #define HEIR_RCU_H

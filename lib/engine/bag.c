@@ -33,10 +33,10 @@ void bag_range_end(struct bag_range *b)
     free(b->memory);
 }
 
-bool bag_key(const struct version *v, const void *key, size_t key_len)
+bool bag_key(struct edge of_version, const void *key, size_t key_len)
 {
-    return version_key_len(v) == BAG_LENGTH + key_len + BAG_NUMBER &&
-           racy_compare(v->data + BAG_LENGTH, key, key_len) == 0;
+    return of_version.key != NULL && of_version.len == BAG_LENGTH + key_len + BAG_NUMBER &&
+           racy_compare(of_version.key + BAG_LENGTH, key, key_len) == 0;
 }
 
 int bag_for_each(const struct store *s, uint64_t snap, const void *key, size_t key_len, bag_each *each, void *arg)
@@ -55,14 +55,14 @@ int bag_for_each(const struct store *s, uint64_t snap, const void *key, size_t k
         for (unsigned i = 0; r == 0 && i < p.count; i++) {
             struct version *v;
             r = version_known(s, snap, slot_version(p.slots[i]), &v);
-            if (r == 0 && v != NULL && bag_key(v, key, key_len))
+            if (r == 0 && v != NULL && bag_key(version_key(s, (uint64_t)((const uint8_t *)v - s->base)), key, key_len))
                 r = each(v, arg);
         }
-        if (r != 0 || p.high == NULL || racy_order(p.high->key, p.high->len, b.range.to, b.range.to_len) >= 0)
+        if (r != 0 || p.high.key == NULL || racy_order(p.high.key, p.high.len, b.range.to, b.range.to_len) >= 0)
             break;
         /* a transaction does not use again what it lets go, so this stays what it is, also when `each` deletes */
-        b.range.from = p.high->key;
-        b.range.from_len = p.high->len;
+        b.range.from = p.high.key;
+        b.range.from_len = p.high.len;
     }
     bag_range_end(&b);
     return r;

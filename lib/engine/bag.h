@@ -26,8 +26,8 @@ struct bag_range {
 int bag_range(struct bag_range *b, const void *key, size_t key_len);
 void bag_range_end(struct bag_range *b);
 
-/* Is this a version of the key? */
-bool bag_key(const struct version *v, const void *key, size_t key_len);
+/* Is this the key of one of the key's versions? */
+bool bag_key(struct edge of_version, const void *key, size_t key_len);
 
 /* Called for the objects of a key that state `snap` knows, oldest first; non-zero ends it and is returned. -ENOMEM;
  * -EUCLEAN means damage only if the sight holds. */

@@ -415,12 +415,6 @@ static void check_hash_index(struct check *c, uint64_t directory, uint64_t from,
 
 /* ---- K4, K5: the index of the other types --------------------------------------------------------------- */
 
-/* A key, or a bound of keys; NULL: none. */
-struct edge {
-    const uint8_t *key;
-    uint64_t len;
-};
-
 static bool before(struct edge a, struct edge b)
 {
     return racy_order(a.key, a.len, b.key, b.len) < 0;

@@ -31,8 +31,8 @@ APART int tree_drop(struct store *s, uint64_t version);
 struct portion {
     uint64_t slots[LEAF_SLOTS]; /* in the order of their keys */
     unsigned count;
-    unsigned sure_from, sure_to;        /* those from here to there are in the range; the others may be */
-    const struct separator *low, *high; /* its keys are not less than low, and less than high; NULL: no bound */
+    unsigned sure_from, sure_to; /* those from here to there are in the range; the others may be */
+    struct edge low, high;       /* its keys are not less than low, and less than high; none: no bound */
 };
 
 /* Keys, from <= key < to; NULL: no bound. */

@@ -99,6 +99,19 @@ static inline RACY void racy_copy(void *to, const void *from, size_t n)
 #endif
 }
 
+/* A key in the table, or none: its length was read once, and so much is there. */
+struct edge {
+    const uint8_t *key; /* NULL: none */
+    uint64_t len;
+};
+
+static inline struct edge version_key(const struct store *s, uint64_t offset)
+{
+    const struct version *v = at(s, offset, sizeof *v);
+    uint64_t len = v != NULL ? version_key_len(v) : 0;
+    return (struct edge){v != NULL && at(s, offset, sizeof *v + len) != NULL ? v->data : NULL, len};
+}
+
 /* The version at an offset when it is one of this key, NULL otherwise: damaged, being overwritten, or of another key.
  */
 static inline struct version *version_of_key(const struct store *s, uint64_t offset, const void *key, size_t key_len)

@@ -133,41 +133,41 @@ static int collect_segment(struct walk *w)
 static bool wanted(const struct walk *w, const struct version *v)
 {
     const struct range *range = &w->range;
-    size_t len = version_key_len(v);
+    struct edge key = version_key(w->s, (uint64_t)((const uint8_t *)v - w->s->base));
 
     if (w->what->key != NULL)
-        return bag_key(v, w->what->key, w->what->key_len);
+        return bag_key(key, w->what->key, w->what->key_len);
+    if (key.key == NULL)
+        return false; /* it is being overwritten */
     if (range->from != NULL) {
-        int order = racy_order(v->data, len, range->from, range->from_len);
+        int order = racy_order(key.key, key.len, range->from, range->from_len);
         if (order < 0 || (order == 0 && w->what->after && range->from == w->what->range.from))
             return false;
     }
-    return range->to == NULL || racy_order(v->data, len, range->to, range->to_len) < 0;
+    return range->to == NULL || racy_order(key.key, key.len, range->to, range->to_len) < 0;
 }
 
 /* Where the range goes on beyond a leaf that is bounded by this. */
-static int go_on_at(struct walk *w, const struct separator *bound)
+static int go_on_at(struct walk *w, struct edge bound)
 {
     struct range *range = &w->range;
     const void *here = range->reverse ? range->to : range->from, *end = range->reverse ? range->from : range->to;
     size_t here_len = range->reverse ? range->to_len : range->from_len;
     size_t end_len = range->reverse ? range->from_len : range->to_len;
     struct bound *next = &w->bounds[w->next];
-    uint64_t len = bound != NULL ? bound->len : 0;
+    uint64_t len = bound.len;
     int forward = range->reverse ? -1 : 1;
 
-    w->done = bound == NULL;
-    if (bound == NULL)
+    w->done = bound.key == NULL;
+    if (w->done)
         return 0;
-    if (len > HEIR_KEY_MAX)
-        return -EUCLEAN;
     if (len > next->room) {
         if ((next->allocated = malloc(HEIR_KEY_MAX)) == NULL)
             return -ENOMEM;
         next->data = next->allocated;
         next->room = HEIR_KEY_MAX;
     }
-    racy_copy(next->data, bound->key, len);
+    racy_copy(next->data, bound.key, len);
     next->len = len;
     if (here != NULL && racy_order(next->data, len, here, here_len) * forward <= 0)
         return -EUCLEAN; /* that would not end */

@@ -237,7 +237,7 @@ static_assert(sizeof(struct inner) == 1024, "format");
 
 /* All keys before it are less, all keys after it are not. Written once. */
 struct separator {
-    uint64_t len;
+    word_t len;
     uint8_t key[];
 };
 

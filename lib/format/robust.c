@@ -2,7 +2,6 @@
 /* Robust mutexes; see robust.h. */
 #include "robust.h"
 #include "atomics.h"
-#include "atomics.h"
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -41,7 +40,7 @@ static int result(int r)
 
 #ifdef HEIR_TSAN /* which knows this one only */
 #define pthread_mutex_clocklock(mutex, clock, until) pthread_mutex_timedlock(mutex, until)
-#define LOCK_CLOCK CLOCK_REALTIME
+#define LOCK_CLOCK                                   CLOCK_REALTIME
 #else
 #define LOCK_CLOCK CLOCK_MONOTONIC
 #endif
