@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -328,6 +329,88 @@ static void heird_logs_deaths(void)
     free(log);
 }
 
+/* ---- Huge pages ----------------------------------------------------------------------------------------- */
+
+static bool kernel_collapses(void)
+{
+    const size_t huge = 2 << 20;
+    int fd = memfd_create("heir-test", MFD_CLOEXEC);
+    uint8_t *room = mmap(NULL, 2 * huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(fd >= 0 && ftruncate(fd, huge) == 0 && room != MAP_FAILED);
+    void *base = mmap(room + -(uintptr_t)room % huge, huge, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_POPULATE | MAP_FIXED, fd, 0);
+    close(fd);
+    bool can = base != MAP_FAILED && madvise(base, huge, 25 /* MADV_COLLAPSE */) == 0;
+    munmap(room, 2 * huge);
+    return can;
+}
+
+/* KiB of shared memory that this process has in huge pages. */
+static long huge_kib(void)
+{
+    FILE *f = fopen("/proc/self/smaps", "r");
+    char line[256];
+    long sum = 0, kib;
+    while (f && fgets(line, sizeof line, f))
+        sum += sscanf(line, "ShmemPmdMapped: %ld", &kib) == 1 ? kib : 0;
+    if (f)
+        fclose(f);
+    return sum;
+}
+
+struct table_sum {
+    struct heir_table *table;
+    uint64_t sum;
+};
+
+static int add_up(const void *key, size_t key_len, const void *value, size_t value_len, void *arg)
+{
+    uint64_t n = 0;
+    (void)key, (void)key_len;
+    memcpy(&n, value, value_len < sizeof n ? value_len : sizeof n);
+    *(uint64_t *)arg += n;
+    return 0;
+}
+
+/* Reads all of it, so that huge pages that are there are mapped; the objects are always the same. */
+static bool is_in_huge_pages(void *arg)
+{
+    struct table_sum *want = arg;
+    uint64_t sum = 0;
+    return CHECK_RC(heir_foreach(want->table, add_up, &sum), 0) && CHECK_EQ(sum, want->sum) && huge_kib() > 0;
+}
+
+/* What is in use of a large table comes to be in huge pages, while it is read, and nothing changes. */
+static void huge_pages(void)
+{
+    static const char *const none[] = {"--no-huge-pages", NULL};
+    struct table_sum want = {0};
+    uint8_t value[1000] = {0};
+    if (!kernel_collapses()) {
+        test_skip("this kernel does not collapse shared memory");
+        return;
+    }
+    for (int with = 0; with < 2; with++) {
+        REQUIRE_EQ(keeper_start(with ? NULL : none), 0);
+        struct heir *me = test_open("me");
+        want.sum = 0;
+        REQUIRE_RC(heir_create(me, "t", &(struct heir_table_options){.max_bytes = 64 << 20}, &want.table), 0);
+        for (uint64_t i = 0; i < 20000; i++) {
+            memcpy(value, &i, sizeof i);
+            want.sum += i;
+            CHECK_RC(heir_put(want.table, &i, sizeof i, value, sizeof value), 0);
+        }
+        if (with)
+            CHECK(wait_until(is_in_huge_pages, &want, patience(PATIENCE)), "%ld KiB in huge pages", huge_kib());
+        else
+            CHECK(!wait_until(is_in_huge_pages, &want, 1000), "%ld KiB in huge pages", huge_kib());
+        CHECK_RC(heir_check(want.table, NULL, NULL, NULL), 0);
+        CHECK_RC(heir_destroy(want.table), 0);
+        test_close(me);
+        CHECK_EQ(keeper_stop(), 0);
+    }
+}
+
 static const struct test tests[] = {{"embedded: started and stopped", started_and_stopped},
                                     {"embedded: restarted around a client", restarted_around_a_client},
                                     {"embedded: logs a death", logs_a_death},
@@ -339,6 +422,7 @@ static const struct test tests[] = {{"embedded: started and stopped", started_an
                                     {"heird: notifies", notifies},
                                     {"heird: logs deaths", heird_logs_deaths},
                                     {"many clients come and go", many_clients_come_and_go},
+                                    {"heird: huge pages", huge_pages},
                                     {NULL, NULL}};
 
 int main(int argc, char **argv)
