@@ -36,7 +36,8 @@ static struct lend *lend_of(struct mapping *m)
     }
     madvise(lend->base, m->writer.bytes, MADV_DONTFORK);
     madvise(lend->base, m->writer.bytes, MADV_DONTDUMP);
-    return m->lend = lend;
+    m->lend = lend;
+    return lend;
 }
 
 int lend_out(struct mapping *m, uint64_t offset, uint64_t bytes, void **memory)

@@ -22,7 +22,7 @@ enum page_kind { PAGE_NONE, PAGE_SPAN, PAGE_INNER, PAGE_LARGE, PAGE_FREE, PAGE_F
 
 #define SPAN_MAX     16u
 #define CLASS_LARGE  8192u
-#define GROW_MAX     4u /* pages backed in one step: bounds the stall of the put that takes it */
+#define GROW_MAX     2u /* pages backed in one step: bounds the stall of the put that takes it */
 #define LOW_PAGES    3
 #define FIT_TRIES    16
 #define COARSE_BELOW (UINT64_C(1) << 20)
@@ -64,7 +64,9 @@ static unsigned class_pages(unsigned class)
     uint64_t size = class_bytes(class);
     unsigned best = 1;
     uint64_t best_waste = PAGE_BYTES;
-    for (unsigned n = (unsigned)pages_for(size); n <= SPAN_MAX && n * PAGE_BYTES / size <= 64; n++) {
+    for (unsigned n = 1; n <= SPAN_MAX && n * PAGE_BYTES / size <= 64; n++) {
+        if (n * PAGE_BYTES < size)
+            continue;
         uint64_t waste = n * PAGE_BYTES % size * 16 / n;
         if (waste <= PAGE_BYTES)
             return n;
