@@ -433,6 +433,8 @@ int history_step(struct store *s, bool deleting)
     const word_t *spare = ledger_of(s)->spare;
     int r;
 
+    if (space_wants_one(s) && !deleting)
+        space_back_one(s);
     s->keep = keep(s);
     if (unlikely(kept(s) > s->keep + s->keep / 4) && (r = step(s)) < 0) /* a quarter is left to history_reuse() */
         return r;

@@ -22,7 +22,6 @@ enum page_kind { PAGE_NONE, PAGE_SPAN, PAGE_INNER, PAGE_LARGE, PAGE_FREE, PAGE_F
 
 #define SPAN_MAX     16u
 #define CLASS_LARGE  8192u
-#define GROW_MAX     2u /* pages backed in one step: bounds the stall of the put that takes it */
 #define LOW_PAGES    3
 #define FIT_TRIES    16
 #define COARSE_BELOW (UINT64_C(1) << 20)
@@ -188,33 +187,31 @@ static uint64_t front_bytes(const struct store *s, uint64_t limit)
     return (1 + pages_for((limit - s->heap_first) * sizeof(struct page_desc))) * PAGE_BYTES;
 }
 
-/* Back the heap up to page `to` and a little further, and its descriptors before it. */
+/* Back the heap up to page `to`, and its descriptors before it. */
 static int grow(struct store *s, uint64_t to)
 {
     struct view *v = view_of(s);
-    uint64_t limit = peek(&v->limit), top = undo_first_page(s);
-    uint64_t step = (limit - s->heap_first) / 8 < GROW_MAX ? (limit - s->heap_first) / 8 + 1 : GROW_MAX;
+    uint64_t limit = peek(&v->limit), have = front_bytes(s, limit), need = front_bytes(s, to);
+    int r = 0;
 
     s->starved = true;
-    if (to > top)
+    if (to > undo_first_page(s))
         return -ENOSPC;
-    uint64_t want = to > limit + step ? to : limit + step;
-    if (want > top)
-        want = top;
-    for (;;) {
-        uint64_t have = front_bytes(s, limit), need = front_bytes(s, want);
-        int r = need > have ? shm_populate(s->base + have, need - have) : 0;
-        if (r == 0)
-            r = shm_populate(s->base + limit * PAGE_BYTES, (want - limit) * PAGE_BYTES);
-        if (r == 0)
-            break;
-        if (want == to)
-            return r;
-        want = to; /* the machine may have just enough left */
-    }
-    set(&v->limit, want);
+    if (need > have)
+        r = shm_populate(s->base + have, need - have);
+    if (r == 0)
+        r = shm_populate(s->base + limit * PAGE_BYTES, (to - limit) * PAGE_BYTES);
+    if (r < 0)
+        return r;
+    set(&v->limit, to);
     s->starved = false;
     return 0;
+}
+
+void space_back_one(struct store *s)
+{
+    if (!s->starved)
+        grow(s, peek(&view_of(s)->limit) + 1);
 }
 
 static int run_alloc(struct store *s, uint64_t pages, uint64_t *page)

@@ -26,6 +26,17 @@ bool space_alone(const struct store *s, uint64_t offset);
 /* Give a block back. -EUCLEAN when it is none, or free. */
 int space_free(struct store *s, uint64_t offset);
 
+/* Pages of a large table that are backed before they are needed, one by one, so that no operation waits for several. */
+#define SPACE_AHEAD      6u
+#define SPACE_AHEAD_FROM 256u /* pages */
+
+static inline bool space_wants_one(const struct store *s)
+{
+    uint64_t limit = peek(&view_of(s)->limit);
+    return unlikely(limit - peek(&ledger_of(s)->frontier) < SPACE_AHEAD) && limit - s->heap_first >= SPACE_AHEAD_FROM;
+}
+APART void space_back_one(struct store *s);
+
 /* Are so few pages free that the past, and what is pinned of it, must give way? */
 bool space_low(const struct store *s);
 
