@@ -2,9 +2,9 @@
 /*
  * A table's memory as one process sees it: where it is mapped, and the checked step from offset to pointer.
  *
- * The layers above: undo (the log), space (pages and blocks), history (what is kept and what is taken back), index
- * (finding a key), objects (the operations, in transactions), read (readers without a lock). None of them knows about
- * owners.
+ * The layers above: undo (the log), space (pages and blocks), history (what is kept and what is taken back), index and
+ * tree (finding a key), change (one change), objects and bag (the operations, in transactions), read and walk (readers
+ * without a lock), check (is all of it true). None of them knows about owners.
  */
 #ifndef HEIR_STORE_H
 #define HEIR_STORE_H
