@@ -36,7 +36,7 @@ static const char *const size_names[] = {"small", "large"};
 static const char *const left_names[] = {"idle", "tx"};
 
 struct options {
-    uint64_t objects[SIZES], value_size, changes, samples, rounds;
+    uint64_t objects[SIZES], value_size, changes, samples, rounds, settle;
     bool ordered, quick;
 };
 
@@ -361,6 +361,10 @@ static void introduce(const struct options *o)
         o->ordered ? "ordered sets" : "sets", (unsigned long long)o->objects[SMALL],
         (unsigned long long)o->objects[LARGE], (unsigned long long)o->value_size, (unsigned long long)o->changes,
         (unsigned long long)o->samples, (unsigned long long)o->rounds);
+    say("before the first kill the tables stand still for %llu s, in which the keeper makes huge pages of them; a "
+        "table "
+        "that has just been filled costs its heir more",
+        (unsigned long long)o->settle);
     say("says nothing about: a machine that is busy, deaths of many, a keeper that must be started first");
 }
 
@@ -414,7 +418,11 @@ static int run_all(struct world *world, void *arg)
         say("nothing measured: this version of libheir has no ordered sets");
         return finish(&rec, world);
     }
-    if (r < 0 || measure(&rec) < 0 || finish(&rec, world) < 0)
+    if (r < 0)
+        return -1;
+    progress("letting the keeper join pages");
+    sleep((unsigned)o->settle);
+    if (measure(&rec) < 0 || finish(&rec, world) < 0)
         return -1;
     say("conserved: of every transaction of a killed writer all changes were undone, and counted; every owner found "
         "the sum of all before it");
@@ -433,6 +441,7 @@ static int usage(FILE *to, int status)
           "  --ordered         ordered sets instead of sets\n"
           "  --samples N       kills of each of the four kinds in a round (25)\n"
           "  --rounds N        at least so many rounds (5); twice as many when medians are unsure\n"
+          "  --settle N        seconds between filling and killing (10; 1 with --quick)\n"
           "  --quick           100000 objects, 5 samples, 2 rounds: a try-out of a few seconds\n"
           "  --help            this text\n\n"
           "Prints lines with # for people and key=value lines for scripts. Ends with 1 when a change of a killed\n"
@@ -445,17 +454,13 @@ static int usage(FILE *to, int status)
 int main(int argc, char **argv)
 {
     static const struct option longs[] = {
-        {"objects", required_argument, NULL, 'o'},
-        {"value-size", required_argument, NULL, 'v'},
-        {"changes", required_argument, NULL, 'c'},
-        {"ordered", no_argument, NULL, 'O'},
-        {"samples", required_argument, NULL, 's'},
-        {"rounds", required_argument, NULL, 'r'},
-        {"quick", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},
-        {0},
+        {"objects", required_argument, NULL, 'o'}, {"value-size", required_argument, NULL, 'v'},
+        {"changes", required_argument, NULL, 'c'}, {"ordered", no_argument, NULL, 'O'},
+        {"samples", required_argument, NULL, 's'}, {"rounds", required_argument, NULL, 'r'},
+        {"settle", required_argument, NULL, 'e'},  {"quick", no_argument, NULL, 'q'},
+        {"help", no_argument, NULL, 'h'},          {0},
     };
-    struct options o = {.objects[SMALL] = SMALL_N, .value_size = 64, .changes = 1000};
+    struct options o = {.objects[SMALL] = SMALL_N, .value_size = 64, .changes = 1000, .settle = UINT64_MAX};
     bool ok = true;
     int c;
 
@@ -479,6 +484,9 @@ int main(int argc, char **argv)
         case 'r':
             ok = ok && parse_u64(optarg, 1, 1000, &o.rounds);
             break;
+        case 'e':
+            ok = ok && parse_u64(optarg, 0, 3600, &o.settle);
+            break;
         case 'q':
             o.quick = true;
             break;
@@ -494,6 +502,8 @@ int main(int argc, char **argv)
         o.objects[LARGE] = o.quick ? 100000 : 10000000;
     if (!o.samples)
         o.samples = o.quick ? 5 : 25;
+    if (o.settle == UINT64_MAX)
+        o.settle = o.quick ? 1 : 10;
     if (!o.rounds)
         o.rounds = o.quick ? 2 : 5;
     return world_run(run_all, &o);
