@@ -121,6 +121,10 @@ void table_forget(struct heir_keeper *k, struct keeper_table *t)
     hash_del(&k->tables_by_id, &t->by_id);
     cds_list_del(&t->all);
     k->table_count--;
+    if (t->whole != NULL) {
+        munmap(t->whole, t->max_bytes);
+        k->wholes--;
+    }
     munmap(t->page, PAGE_BYTES);
     t->page = NULL;
     free(t);

@@ -8,6 +8,9 @@
  * for transparent huge pages is, and takes no memory that is not in use already. It is a hint: where it fails nothing
  * is lost. While 2 MiB are copied, who touches them waits, some hundred microseconds once; so it is done here, once for
  * each part, and not while the table grows.
+ *
+ * The mapping through which that is done is kept: rolling back what a dead owner had begun in a large table would spend
+ * more time on page faults than on all else.
  */
 #include "shm.h"
 #include "space.h"
@@ -15,6 +18,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,12 +26,15 @@
 #define MADV_COLLAPSE 25
 #endif
 
+#define WHOLES_MOST   64 /* mappings of whole tables that are kept */
 #define LOOK_EVERY_MS 250
 #define PART_MOST     (16 * SHM_HUGE) /* then it is looked again whether the table grows */
 
 /* A part of a table that is worth the while. */
 struct part {
     uint64_t table, from, to;
+    uint8_t *base; /* of the table; while it is worked on the mapping is this thread's */
+    uint64_t bytes;
     char name[NAME_ROOM];
 };
 
@@ -76,30 +83,64 @@ static bool find_part(struct heir_keeper *k, struct part *part)
 {
     struct keeper_table *t;
     cds_list_for_each_entry(t, &k->tables, all) {
-        if (t->max_bytes >= 2 * SHM_HUGE && !grows(t) && next_part(t, part))
+        if (t->max_bytes >= 2 * SHM_HUGE && !grows(t) && next_part(t, part)) {
+            part->bytes = t->max_bytes;
+            part->base = t->whole;
+            k->wholes -= t->whole != NULL;
+            t->whole = NULL;
             return true;
+        }
     }
     return false;
 }
 
-static int collapse(struct heir_keeper *k, const struct part *part)
+/* Leave the mapping to the table, if it is still there, and has been mapped with few others. The lock is held. */
+static void leave_part(struct heir_keeper *k, const struct part *part)
+{
+    struct keeper_table *t = table_by_id(k, part->table);
+
+    if (t != NULL)
+        part_done(t, part);
+    if (t != NULL && part->base != NULL && k->wholes < WHOLES_MOST) {
+        t->whole = part->base;
+        k->wholes++;
+    } else if (part->base != NULL) {
+        munmap(part->base, part->bytes);
+    }
+}
+
+/* NULL: it has been renamed or destroyed meanwhile, or is another one of that name. */
+static uint8_t *map_table(const struct heir_keeper *k, const struct part *part)
 {
     char name[SHM_NAME_ROOM];
-    int r = 0;
+    struct stat st;
 
     shm_name(name, k->ns, 't', part->name);
     int fd = shm_open_object(name, true);
     if (fd < 0)
-        return 0; /* renamed or destroyed meanwhile */
-    uint8_t *base = shm_map_part(fd, part->from, part->to - part->from, true);
+        return NULL;
+    bool whole = fstat(fd, &st) == 0 && (uint64_t)st.st_size == part->bytes;
+    uint8_t *base = whole ? shm_map(fd, part->bytes, true) : NULL;
     close(fd);
-    if (base == NULL)
-        return 0;
-    for (uint64_t at = 0; at < part->to - part->from && r == 0 && !atomic_load(&k->huge_stop); at += SHM_HUGE) {
-        if (madvise(base + at, SHM_HUGE, MADV_COLLAPSE) < 0)
-            r = errno == EINVAL || errno == EPERM ? -errno : 0; /* no such thing here; else: not this one */
+    if (base != NULL && ((const struct table_page *)(const void *)base)->head.id != part->table) {
+        munmap(base, part->bytes);
+        return NULL;
     }
-    munmap(base, part->to - part->from);
+    return base;
+}
+
+static int collapse(struct heir_keeper *k, struct part *part)
+{
+    int r = 0;
+
+    if (part->base == NULL && (part->base = map_table(k, part)) == NULL)
+        return 0;
+    for (uint64_t at = part->from; at < part->to && r == 0 && !atomic_load(&k->huge_stop); at += SHM_HUGE) {
+        if (madvise(part->base + at, SHM_HUGE, MADV_COLLAPSE) < 0)
+            r = errno == EINVAL || errno == EPERM ? -errno : 0; /* no such thing here; else: not this one */
+        else
+            shm_populate(part->base + at, SHM_HUGE); /* it is there; now also in our page table */
+    }
     return r;
 }
 
@@ -116,9 +157,7 @@ static void *work(void *arg)
             pthread_mutex_unlock(&k->lock);
             r = collapse(k, &part);
             pthread_mutex_lock(&k->lock);
-            struct keeper_table *t = table_by_id(k, part.table);
-            if (t != NULL)
-                part_done(t, &part);
+            leave_part(k, &part);
             continue;
         }
         clock_gettime(CLOCK_MONOTONIC, &until);

@@ -55,20 +55,20 @@ static int open_table(const struct heir_keeper *k, const struct keeper_table *t,
 /* The writer has died in the middle: map the whole table and roll back. */
 static int repair(struct heir_keeper *k, struct keeper_table *t)
 {
-    int fd = open_table(k, t, true);
-    if (fd < 0) {
-        robust_unlock(&t->page->writer.mutex);
-        return fd;
+    struct store whole = {.bytes = t->max_bytes, .heap_first = t->page->heap_first, .base = t->whole};
+    int fd = t->whole != NULL ? -1 : open_table(k, t, true), r = t->whole != NULL || fd >= 0 ? 0 : fd;
+    if (fd >= 0) {
+        if ((whole.base = shm_map(fd, t->max_bytes, true)) == NULL)
+            r = -ENOMEM;
+        close(fd);
     }
-    struct store whole = {.bytes = t->max_bytes, .heap_first = t->page->heap_first};
-    whole.base = shm_map(fd, t->max_bytes, true);
-    close(fd);
-    if (whole.base == NULL) {
+    if (r < 0) {
         robust_unlock(&t->page->writer.mutex);
-        return -ENOMEM;
+        return r;
     }
-    int r = writer_repair(t->page, &whole);
-    munmap(whole.base, t->max_bytes);
+    r = writer_repair(t->page, &whole);
+    if (whole.base != t->whole)
+        munmap(whole.base, t->max_bytes);
     return r;
 }
 

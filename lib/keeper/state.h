@@ -80,6 +80,7 @@ struct keeper_table {
     struct table_page *page;        /* the first page only */
     struct keeper_client *owner;    /* NULL: the keeper */
     uint64_t owned_entry;           /* in the owner's set */
+    uint8_t *whole;                 /* all of it, mapped by huge.c; NULL: it is not */
     uint64_t huge_limit;            /* the table's limit when we last looked */
     uint64_t huge_front, huge_heap; /* so far it has been made into huge pages, or cannot be; see huge.c */
     uint32_t busy_with;             /* the thread that held its writer mutex when we last tried in vain */
@@ -102,6 +103,7 @@ struct heir_keeper {
     pthread_cond_t huge_wake;
     _Atomic bool huge_stop;
     bool huge_running;
+    unsigned wholes; /* tables mapped as a whole */
     bool stopping, bound, adopted;
     bool fresh; /* this keeper has begun the namespace */
     uint64_t started_ns, deaths, transfers, damaged;
