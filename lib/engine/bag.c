@@ -58,11 +58,11 @@ int bag_for_each(const struct store *s, uint64_t snap, const void *key, size_t k
             if (r == 0 && v != NULL && bag_key(version_key(s, (uint64_t)((const uint8_t *)v - s->base)), key, key_len))
                 r = each(v, arg);
         }
-        if (r != 0 || p.high.key == NULL || racy_order(p.high.key, p.high.len, b.range.to, b.range.to_len) >= 0)
+        if (r != 0 || p.bound.key == NULL || racy_order(p.bound.key, p.bound.len, b.range.to, b.range.to_len) >= 0)
             break;
         /* a transaction does not use again what it lets go, so this stays what it is, also when `each` deletes */
-        b.range.from = p.high.key;
-        b.range.from_len = p.high.len;
+        b.range.from = p.bound.key;
+        b.range.from_len = p.bound.len;
     }
     bag_range_end(&b);
     return r;

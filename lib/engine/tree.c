@@ -233,24 +233,28 @@ int tree_portion(const struct store *s, uint64_t root, const struct range *range
     int r = way_find(s, root, key, range->reverse ? range->to_len : range->from_len, range->reverse, &way);
 
     portion->count = portion->sure_from = portion->sure_to = 0;
+    portion->beside = 0;
     if (r < 0)
         return r;
-    portion->low = separator_key(s, way.low);
-    portion->high = separator_key(s, way.high);
-    if ((way.low != 0 && portion->low.key == NULL) || (way.high != 0 && portion->high.key == NULL))
+    uint64_t bound = range->reverse ? way.low : way.high;
+    const struct descent *last_step = way.count > 0 ? &way.steps[way.count - 1] : NULL;
+    unsigned beside = last_step == NULL ? INNER_CHILDREN : last_step->index + (range->reverse ? -1u : 1u);
+    if (beside < INNER_CHILDREN && way.leaf != NULL) {
+        portion->beside = get(&last_step->node->children[beside]);
+        prefetch_node(s, portion->beside, 0, sizeof(struct leaf));
+    }
+    portion->bound = separator_key(s, bound);
+    if (bound != 0 && portion->bound.key == NULL)
         return -EUCLEAN;
     if (way.leaf == NULL)
         return 0;
-    const struct descent *last_step = way.count > 0 ? &way.steps[way.count - 1] : NULL;
-    unsigned beside = last_step == NULL ? 0 : range->reverse ? last_step->index - 1 : last_step->index + 1;
-    if (last_step != NULL && beside < INNER_CHILDREN) /* where a walk comes next */
-        prefetch_node(s, get(&last_step->node->children[beside]), 0, sizeof(struct leaf));
-    /* a bound has slices here only if it lies between the leaf's own */
+    /* An end of the range has slices here only if it lies between the leaf's bounds: the one by which we came does. */
     uint64_t skip = skip_of(get(&way.leaf->head));
-    bool from_here = range->from != NULL && (way.low == 0 || racy_order(range->from, range->from_len, portion->low.key,
-                                                                        portion->low.len) >= 0);
-    bool to_here = range->to != NULL &&
-                   (way.high == 0 || racy_order(range->to, range->to_len, portion->high.key, portion->high.len) <= 0);
+    bool from_here = range->from != NULL, to_here = range->to != NULL;
+    if (range->reverse && from_here && bound != 0)
+        from_here = racy_order(range->from, range->from_len, portion->bound.key, portion->bound.len) >= 0;
+    if (!range->reverse && to_here && bound != 0)
+        to_here = racy_order(range->to, range->to_len, portion->bound.key, portion->bound.len) <= 0;
     if (from_here)
         first = slice(range->from, range->from_len, skip);
     if (to_here)
@@ -263,4 +267,16 @@ int tree_portion(const struct store *s, uint64_t root, const struct range *range
     while (to_here && portion->sure_to > 0 && slot_hash(portion->slots[portion->sure_to - 1]) == last)
         portion->sure_to--;
     return 0;
+}
+
+void tree_prefetch_beside(const struct store *s, const struct portion *portion)
+{
+    const struct leaf *leaf = at(s, portion->beside, sizeof *leaf);
+    for (unsigned i = 0; leaf != NULL && i < LEAF_SLOTS; i++) {
+        uint64_t slot = peek(&leaf->slots[i]);
+        if (slot == 0)
+            break;
+        __builtin_prefetch(s->base + slot_version(slot));
+        __builtin_prefetch(s->base + slot_version(slot) + 64);
+    }
 }

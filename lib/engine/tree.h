@@ -32,7 +32,8 @@ struct portion {
     uint64_t slots[LEAF_SLOTS]; /* in the order of their keys */
     unsigned count;
     unsigned sure_from, sure_to; /* those from here to there are in the range; the others may be */
-    struct edge low, high;       /* its keys are not less than low, and less than high; none: no bound */
+    struct edge bound;           /* where the next portion begins, or in reverse ends; none: this is the last */
+    uint64_t beside;             /* the leaf that holds it, as far as is known; 0: another one */
 };
 
 /* Keys, from <= key < to; NULL: no bound. */
@@ -44,8 +45,12 @@ struct range {
     bool reverse;
 };
 
-/* The first portion of a range, or in reverse the last: its slots in the range, and a few more. -EUCLEAN. */
+/* The first portion of a range, or in reverse the last: its slots in the range, and a few more; keys beyond the range's
+ * other end are in none that is further on than portion->bound. -EUCLEAN. */
 APART int tree_portion(const struct store *s, uint64_t root, const struct range *range, struct portion *portion);
+
+/* Have the versions of the portion that comes next brought into the cache. */
+void tree_prefetch_beside(const struct store *s, const struct portion *portion);
 
 /* Taking apart a tree that has been cleared: free the versions, queue the nodes. Goes on at *cursor, to be kept between
  * calls, 0 at first, for at most `budget` slots. INDEX_END: done. -ENOSPC: no room in the log or for the history, and

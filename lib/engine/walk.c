@@ -202,7 +202,10 @@ static int collect_leaf(struct walk *w)
             return 0;
         }
     }
-    return go_on_at(w, w->range.reverse ? p.low : p.high);
+    r = go_on_at(w, p.bound);
+    if (r == 0 && !w->done)
+        tree_prefetch_beside(s, &p);
+    return r;
 }
 
 /* Add the one object of a key. */
