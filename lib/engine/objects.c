@@ -190,7 +190,7 @@ int objects_edit(struct store *s, const void *key, size_t key_len, size_t value_
             keep = version_value_len(spot.version) < value_len ? version_value_len(spot.version) : value_len;
             if (at(s, (uint64_t)((uint8_t *)spot.version - s->base), version_bytes(key_len, keep)) == NULL)
                 return change_fail(s, &mark, -EUCLEAN);
-            racy_copy(to, version_value(spot.version, key_len), keep);
+            memmove(to, version_value(spot.version, key_len), keep); /* in a damaged table they may overlap */
         }
         memset(to + keep, 0, value_len - keep);
         if ((r = version_publish(s, &spot, v, value_len)) < 0)

@@ -283,7 +283,7 @@ static int split_leaf(struct store *s, const struct way *way, const struct plan 
     if (separator == NULL)
         return -EUCLEAN;
     set(&separator->len, plan->separator_len);
-    racy_copy(separator->key, right_key, plan->separator_len);
+    memmove(separator->key, right_key, plan->separator_len); /* in a damaged table they may overlap */
     if ((r = write_leaf(s, b->leaf[0], skip, way->low, word, all->slot, plan->left)) < 0 ||
         (r = write_leaf(s, b->leaf[1], skip, word, way->high, all->slot + plan->left, all->count - plan->left)) < 0 ||
         (r = tell_parent(s, way, way->count, b->leaf[0], b->separator, b->leaf[1], b->inner[0])) < 0)
