@@ -263,6 +263,6 @@ int objects_clear(struct store *s)
         return 0;
     if ((r = change_prepare(s, true)) < 0 || (r = index_clear(s)) < 0)
         return change_fail(s, &mark, r);
-    change_count(s, -(int64_t)mark.objects);
+    change_count(s, (int64_t)(0 - mark.objects));
     return 0;
 }

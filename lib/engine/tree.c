@@ -68,7 +68,7 @@ static int child_for(const struct store *s, const struct inner *node, const uint
 static void prefetch_node(const struct store *s, uint64_t offset, uint64_t from, uint64_t to)
 {
     for (uint64_t line = from / 64 * 64; line < to; line += 64)
-        __builtin_prefetch(s->base + offset + line);
+        __builtin_prefetch((const void *)((uintptr_t)s->base + offset + line)); /* of any offset: it is a hint */
 }
 
 int way_find(const struct store *s, uint64_t root, const uint8_t *key, size_t len, bool before, struct way *way)

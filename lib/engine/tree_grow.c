@@ -161,13 +161,18 @@ struct family {
     uint64_t children[INNER_CHILDREN + 1], separators[INNER_CHILDREN];
 };
 
-static void family_of(const struct inner *node, struct family *f)
+/* -EUCLEAN: it has not as many children as it should have; in a damaged table it may have been overwritten since it was
+ * found. */
+static int family_of(const struct inner *node, unsigned least, unsigned most, struct family *f)
 {
     f->count = count_of(peek(&node->head));
+    if (f->count < least || f->count > most)
+        return -EUCLEAN;
     for (unsigned i = 0; i < f->count; i++)
         f->children[i] = peek(&node->children[i]);
     for (unsigned i = 0; i + 1 < f->count; i++)
         f->separators[i] = peek(&node->separators[i]);
+    return 0;
 }
 
 /* Instead of child i: two, and what separates them. */
@@ -240,8 +245,8 @@ static int tell_parent(struct store *s, const struct way *way, unsigned level, u
 
     if (separator.key == NULL || (parent == NULL && levels >= TREE_LEVELS_MAX))
         return separator.key == NULL ? -EUCLEAN : -ENOSPC;
-    if (parent != NULL)
-        family_of(parent->node, &f);
+    if (parent != NULL && (r = family_of(parent->node, parent->index + 1, INNER_CHILDREN - 1, &f)) < 0)
+        return r;
     family_part(&f, parent == NULL ? 0 : parent->index, left,
                 (uint64_t)slice(separator.key, separator.len, skip) << 32 | granule_word(separator_offset), right);
     if ((r = family_join_holes(s, &f)) < 0 || (r = write_inner(s, block, skip, parent == NULL ? 0 : parent->low,
@@ -263,7 +268,8 @@ static int split_inner(struct store *s, const struct way *way, unsigned level, c
     struct family f;
     int r;
 
-    family_of(step->node, &f);
+    if ((r = family_of(step->node, INNER_CHILDREN, INNER_CHILDREN, &f)) < 0)
+        return r;
     unsigned half = f.count / 2;
     uint64_t middle = f.separators[half - 1];
     if ((r = write_inner(s, b->inner[0], skip, step->low, middle, &f, 0, half)) < 0 ||
