@@ -6,21 +6,14 @@
 
 int heir_check(struct heir_table *t, heir_finding *finding, void *arg, struct heir_account *account)
 {
-    int r = 0;
+    struct mapping *m;
+    bool own;
+    int r = read_begin(t, &m, &own);
 
-    if (t == NULL)
-        return -EINVAL;
-    if (!fork_same(t->generation))
-        return -ENOTCONN;
-    handle_read_begin();
-    struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
-    if (m == NULL)
-        r = -ENOTCONN;
-    else if (atomic_load_explicit(&t->txn_thread, memory_order_relaxed) == this_thread())
+    if (r < 0)
+        return r;
+    if (own)
         r = -EBUSY;
-    else if (t->client != NULL && page_of(&m->reader)->access == HEIR_PRIVATE &&
-             owner_id(get(&page_of(&m->reader)->owner)) != t->client->id)
-        r = -EACCES;
     else
         atomic_fetch_add(&t->users, 1); /* it takes long: the handle stays mapped, without RCU's read side */
     handle_read_end(t);

@@ -25,9 +25,9 @@
 #include <pthread.h>
 #include <urcu/list.h>
 
-/* How a table is mapped. Replaced as a whole. */
 struct lend;
 
+/* How a table is mapped. Replaced as a whole. */
 struct mapping {
     struct store reader; /* the read-only view: all pointers that leave the library come from here */
     struct store writer; /* base NULL: this client may not write. Its state belongs to the holder of the writer mutex */

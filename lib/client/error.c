@@ -17,8 +17,7 @@ const char *heir_strerror(int error)
         return "it exists already: use another name or key, or heir_claim() and heir_put()";
     case EBUSY:
         return "it is in use: wait for its owner or for the end of the transaction, or have an administrator revoke "
-               "it; "
-               "or too much of it: 16 snapshots and walks a client, 64 edits a transaction";
+               "it; or too much of it: 16 snapshots and walks a client, 64 edits a transaction";
     case ETIMEDOUT:
         return "the time is over: nothing has come; wait longer, or look with heirctl who owns it";
     case EPERM:
@@ -26,8 +25,7 @@ const char *heir_strerror(int error)
                "it: claim the table first";
     case ESTALE:
         return "too late: the table has another owner by now (claim it again), or the snapshot was broken because the "
-               "table "
-               "is full (open another one)";
+               "table is full (open another one)";
     case ESRCH:
         return "the receiver is dead or unknown: find its successor by role name";
     case ENOSPC:

@@ -36,6 +36,19 @@ static int fence(const struct heir_table *t, const struct table_page *page)
     return epoch != 0 ? -ESTALE : -EPERM;
 }
 
+/* Outside of RCU, for who is waited for may be waiting for a grace period; the handle stays mapped. */
+static void wait_begin(struct heir_table *t)
+{
+    atomic_fetch_add(&t->users, 1);
+    handle_read_end(t);
+}
+
+static void wait_end(struct heir_table *t)
+{
+    handle_read_begin();
+    atomic_fetch_sub(&t->users, 1);
+}
+
 static int write_try(struct heir_table *t, struct store **store, bool *open)
 {
     int r;
@@ -52,20 +65,15 @@ static int write_try(struct heir_table *t, struct store **store, bool *open)
         return 0;
     struct table_page *page = page_of(&m->writer);
     if (unlikely(peek(&page->wanted) != 0)) {
-        atomic_fetch_add(&t->users, 1);
-        handle_read_end(t);
+        wait_begin(t);
         writer_make_way(page);
-        handle_read_begin();
-        atomic_fetch_sub(&t->users, 1);
+        wait_end(t);
     }
     r = writer_lock(page, true);
     if (unlikely(r == -EBUSY)) {
-        /* wait outside of RCU: who holds the mutex may be waiting for a grace period */
-        atomic_fetch_add(&t->users, 1);
-        handle_read_end(t);
+        wait_begin(t);
         r = writer_lock(page, false);
-        handle_read_begin();
-        atomic_fetch_sub(&t->users, 1);
+        wait_end(t);
     }
     if (unlikely(r == -EOWNERDEAD))
         r = writer_repair(page, &m->writer);
@@ -337,7 +345,7 @@ int read_begin(struct heir_table *t, struct mapping **mapping, bool *own)
         r = -ENOTCONN;
     } else {
         const struct table_page *page = page_of(&m->reader);
-        if (unlikely(page->access == HEIR_PRIVATE && t->client != NULL && owner_id(get(&page->owner)) != t->client->id))
+        if (unlikely(t->client != NULL && page->access == HEIR_PRIVATE && owner_id(get(&page->owner)) != t->client->id))
             r = -EACCES;
     }
     if (unlikely(r < 0)) {

@@ -173,10 +173,8 @@ int heir_snapshot_values(struct heir_snapshot *n, const void *key, size_t key_le
         return r;
     if (visit == NULL)
         return -EINVAL;
-    if ((r = check_key(n->store, key, key_len)) < 0 ||
-        (r = read_get_at(n->store, n->snap, key, key_len, NULL, NULL)) < 0)
-        return r;
-    return walk(n, &(struct walk_what){.key = key, .key_len = key_len}, visit, arg);
+    r = check_key(n->store, key, key_len);
+    return r < 0 ? r : walk(n, &(struct walk_what){.key = key, .key_len = key_len}, visit, arg);
 }
 
 static int range(struct heir_snapshot *n, struct range range, heir_visit *visit, void *arg)
@@ -184,7 +182,7 @@ static int range(struct heir_snapshot *n, struct range range, heir_visit *visit,
     int r = check(n);
     if (r < 0)
         return r;
-    if (visit == NULL || (range.from == NULL && range.from_len != 0) || (range.to == NULL && range.to_len != 0))
+    if (visit == NULL || !range_valid(&range))
         return -EINVAL;
     if (page_of(n->store)->type != HEIR_ORDERED_SET)
         return -ENOTSUP;

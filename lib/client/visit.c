@@ -71,32 +71,16 @@ int heir_foreach(struct heir_table *t, heir_visit *visit, void *arg)
     return visit == NULL ? -EINVAL : visit_what(t, &(struct walk_what){.key = NULL}, false, visit, arg);
 }
 
-/* Whether there was one. */
-struct counted {
-    heir_visit *visit;
-    void *arg;
-    bool any;
-};
-
-static int count(const void *key, size_t key_len, const void *value, size_t value_len, void *arg)
-{
-    struct counted *c = arg;
-    c->any = true;
-    return c->visit(key, key_len, value, value_len, c->arg);
-}
-
 int heir_values(struct heir_table *t, const void *key, size_t key_len, heir_visit *visit, void *arg)
 {
-    struct counted c = {visit, arg, false};
     if (visit == NULL || key == NULL)
         return -EINVAL;
-    int r = visit_what(t, &(struct walk_what){.key = key, .key_len = key_len}, false, count, &c);
-    return r == 0 && !c.any ? -ENOENT : r;
+    return visit_what(t, &(struct walk_what){.key = key, .key_len = key_len}, false, visit, arg);
 }
 
 static int range(struct heir_table *t, struct range range, heir_visit *visit, void *arg)
 {
-    if (visit == NULL || (range.from == NULL && range.from_len != 0) || (range.to == NULL && range.to_len != 0))
+    if (visit == NULL || !range_valid(&range))
         return -EINVAL;
     return visit_what(t, &(struct walk_what){.range = range}, true, visit, arg);
 }
@@ -138,7 +122,7 @@ static int neighbour(struct heir_table *t, const struct walk_what *what, void *f
     if (found_len == NULL || (found == NULL && *found_len != 0))
         return -EINVAL;
     int r = visit_what(t, what, true, copy_key, &(struct copied_key){found, found_len});
-    return r == 1 ? 0 : r == 0 ? -ENOENT : r;
+    return r == 1 ? 0 : r;
 }
 
 int heir_first(struct heir_table *t, void *found, size_t *found_len)

@@ -55,7 +55,7 @@ int bag_for_each(const struct store *s, uint64_t snap, const void *key, size_t k
         for (unsigned i = 0; r == 0 && i < p.count; i++) {
             struct version *v;
             r = version_known(s, snap, slot_version(p.slots[i]), &v);
-            if (r == 0 && v != NULL && bag_key(version_key(s, (uint64_t)((const uint8_t *)v - s->base)), key, key_len))
+            if (r == 0 && v != NULL && bag_key(version_key(s, offset_of(s, v)), key, key_len))
                 r = each(v, arg);
         }
         if (r != 0 || p.bound.key == NULL || racy_order(p.bound.key, p.bound.len, b.range.to, b.range.to_len) >= 0)

@@ -41,11 +41,6 @@ int change_find(const struct store *s, const void *key, size_t key_len, struct s
                       : index_find(s, index_hash(s, key, key_len), key, key_len, spot);
 }
 
-static uint64_t offset_of(const struct store *s, const struct version *v)
-{
-    return (uint64_t)((const uint8_t *)v - s->base);
-}
-
 bool version_has_value(const struct store *s, const struct version *v, const void *value, size_t value_len)
 {
     uint64_t key_len = version_key_len(v);

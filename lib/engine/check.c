@@ -18,10 +18,10 @@
  * stood there. Damage stays as it is, while a block that is used anew is another one.
  */
 #include "check.h"
-#include "tree.h"
+#include "node.h"
+#include "shm.h"
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22 /* Linux 5.14 */
@@ -420,21 +420,11 @@ static bool before(struct edge a, struct edge b)
     return racy_order(a.key, a.len, b.key, b.len) < 0;
 }
 
-static uint32_t slice_of(struct edge key, uint64_t skip)
-{
-    uint32_t n = 0;
-    for (uint64_t i = skip; i < skip + sizeof n; i++)
-        n = n << 8 | (i < key.len ? key.key[i] : 0);
-    return n;
-}
-
 /* A node's head can be true: it leaves out no more than its bounds share. */
 static bool check_head(struct check *c, uint64_t node, unsigned most, struct edge low, struct edge high)
 {
-    uint64_t head = get((const word_t *)(void *)(c->s->base + node)), skip = head >> 32, same = 0;
-    if (low.key != NULL && high.key != NULL)
-        while (same < low.len && same < high.len && low.key[same] == high.key[same])
-            same++;
+    uint64_t head = get((const word_t *)(void *)(c->s->base + node)), skip = skip_of(head);
+    uint64_t same = low.key == NULL || high.key == NULL ? 0 : common(low.key, low.len, high.key, high.len);
     if ((uint32_t)head <= most && skip <= same)
         return true;
     wrong(c, 4, "a node's head cannot be true", node, head);
@@ -464,7 +454,7 @@ static void check_leaf(struct check *c, uint64_t offset, struct edge low, struct
         if (!check_version(c, slot, where, &f))
             continue;
         struct edge key = keys[i] = (struct edge){key_at(c, slot_version(slot)), f.key_len};
-        if (slot_hash(slot) != slice_of(key, head >> 32))
+        if (slot_hash(slot) != slice(key.key, key.len, skip_of(head)))
             wrong(c, 5, "a slot's four bytes are not its key's", where, slot);
         else if ((low.key != NULL && before(key, low)) || (high.key != NULL && !before(key, high)))
             wrong(c, 5, "a key is not between its leaf's bounds", slot_version(slot), where);
@@ -511,7 +501,7 @@ static void check_node(struct check *c, uint64_t offset, unsigned level, struct 
             }
             to = (struct edge){separator->key, len};
             if ((from.key != NULL && !before(from, to)) || (high.key != NULL && !before(to, high)) ||
-                slot_hash(word) != slice_of(to, head >> 32))
+                slot_hash(word) != slice(to.key, to.len, skip_of(head)))
                 wrong(c, 4, "separators are out of order", offset, word);
         }
         uint64_t child = word_of(c, &node->children[i]);
@@ -819,18 +809,11 @@ int check_store(const struct store *s, heir_finding *report, void *arg)
     return r;
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 int check_table(const struct store *s, heir_finding *report, void *arg, struct heir_account *account)
 {
     struct heir_account sums;
     struct findings left = {0};
-    uint64_t began = now_ns();
+    uint64_t began = clock_mono_ns();
     bool quiet = false;
     int r = 0;
 
@@ -854,7 +837,7 @@ int check_table(const struct store *s, heir_finding *report, void *arg, struct h
             left = found;
         }
         if (quiet || (left.count == 0 && passes >= PASSES_LEAST) || passes == PASSES_MOST ||
-            (passes >= PASSES_CERTAIN && now_ns() - began > TIME_MOST_NS))
+            (passes >= PASSES_CERTAIN && clock_mono_ns() - began > TIME_MOST_NS))
             break;
     }
     if (r == 0)

@@ -175,7 +175,7 @@ static int sweep_tree(struct store *s, const struct clearing *c)
     int r = tree_sweep(s, directory, &cursor, SWEEP_SLOTS);
 
     if (r == INDEX_END && (r = undo_reserve(s, 2 * SPACE_LOG)) == 0)
-        return swept(s, (uint64_t)((const uint8_t *)c - s->base));
+        return swept(s, offset_of(s, c));
     if (r == 0)
         log_set(s, at_word, cursor);
     return r;

@@ -180,7 +180,7 @@ int objects_edit(struct store *s, const void *key, size_t key_len, size_t value_
 
     if (r < 0)
         return r;
-    uint64_t offset_now = living(&spot) ? (uint64_t)((uint8_t *)spot.version - s->base) : 0;
+    uint64_t offset_now = living(&spot) ? offset_of(s, spot.version) : 0;
     if (offset_now == 0 || version_made(spot.version) != s->txn || version_value_len(spot.version) != value_len ||
         !space_alone(s, offset_now)) {
         if ((r = change_prepare(s, false)) < 0 || (r = version_new(s, key, key_len, value_len, true, &spot, &v)) < 0)
@@ -188,7 +188,7 @@ int objects_edit(struct store *s, const void *key, size_t key_len, size_t value_
         uint8_t *to = (uint8_t *)version_value(v, key_len);
         if (living(&spot)) {
             keep = version_value_len(spot.version) < value_len ? version_value_len(spot.version) : value_len;
-            if (at(s, (uint64_t)((uint8_t *)spot.version - s->base), version_bytes(key_len, keep)) == NULL)
+            if (at(s, offset_of(s, spot.version), version_bytes(key_len, keep)) == NULL)
                 return change_fail(s, &mark, -EUCLEAN);
             memmove(to, version_value(spot.version, key_len), keep); /* in a damaged table they may overlap */
         }
@@ -224,7 +224,7 @@ int objects_take(struct store *s, const void *key, size_t key_len, void *value, 
         size_t room = *value_len, len = *value_len = version_value_len(v);
         if (len > room)
             return -ENOBUFS;
-        if (at(s, (uint64_t)((uint8_t *)v - s->base), version_bytes(version_key_len(v), len)) == NULL)
+        if (at(s, offset_of(s, v), version_bytes(version_key_len(v), len)) == NULL)
             return -EUCLEAN;
         if (len != 0)
             memcpy(value, version_value(v, version_key_len(v)), len);

@@ -84,7 +84,7 @@ static int copy_out(const struct store *s, const struct version *v, size_t key_l
     *len = version_value_len(v);
     if (*len > room)
         return -ENOBUFS;
-    if (unlikely(at(s, (uint64_t)((const uint8_t *)v - s->base), version_bytes(key_len, *len)) == NULL))
+    if (unlikely(at(s, offset_of(s, v), version_bytes(key_len, *len)) == NULL))
         return -EUCLEAN;
     if (*len != 0)
         racy_copy(value, version_value(v, key_len), *len);
@@ -147,7 +147,7 @@ int read_view_at(const struct store *s, uint64_t snap, const void *key, size_t k
         if (r == 0) {
             *value = version_value(v, whole_key(s, key_len));
             *value_len = version_value_len(v);
-            if (at(s, (uint64_t)((uint8_t *)v - s->base), version_bytes(whole_key(s, key_len), *value_len)) == NULL)
+            if (at(s, offset_of(s, v), version_bytes(whole_key(s, key_len), *value_len)) == NULL)
                 r = -EUCLEAN;
         }
         switch (sight_check(s, &sight)) {

@@ -70,6 +70,12 @@ static inline void *at(const struct store *s, uint64_t offset, uint64_t bytes)
     return at_careful(s, offset, bytes);
 }
 
+/* And back. */
+static inline uint64_t offset_of(const struct store *s, const void *at)
+{
+    return (uint64_t)((const uint8_t *)at - s->base);
+}
+
 /* Living objects, as of the last commit. */
 static inline uint64_t objects_committed(const struct store *s)
 {

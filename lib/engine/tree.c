@@ -276,7 +276,6 @@ void tree_prefetch_beside(const struct store *s, const struct portion *portion)
         uint64_t slot = peek(&leaf->slots[i]);
         if (slot == 0)
             break;
-        __builtin_prefetch(s->base + slot_version(slot));
-        __builtin_prefetch(s->base + slot_version(slot) + 64);
+        version_prefetch(s, slot);
     }
 }

@@ -45,6 +45,18 @@ struct range {
     bool reverse;
 };
 
+/* Have the beginning of a slot's version brought into the cache: two lines, which is all of a small one. */
+static inline void version_prefetch(const struct store *s, uint64_t slot)
+{
+    __builtin_prefetch(s->base + slot_version(slot));
+    __builtin_prefetch(s->base + slot_version(slot) + 64);
+}
+
+static inline bool range_valid(const struct range *range)
+{
+    return (range->from != NULL || range->from_len == 0) && (range->to != NULL || range->to_len == 0);
+}
+
 /* The first portion of a range, or in reverse the last: its slots in the range, and a few more; keys beyond the range's
  * other end are in none that is further on than portion->bound. -EUCLEAN. */
 APART int tree_portion(const struct store *s, uint64_t root, const struct range *range, struct portion *portion);

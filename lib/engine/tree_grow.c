@@ -256,7 +256,7 @@ static int tell_parent(struct store *s, const struct way *way, unsigned level, u
         switch_to(s, &view_of(s)->directory, block, levels + 1);
         return 0;
     }
-    uint64_t old = (uint64_t)((uint8_t *)parent->node - s->base);
+    uint64_t old = offset_of(s, parent->node);
     switch_to(s, parent->ref, block, levels);
     return history_append(s, 0, old, GONE_BLOCK);
 }
@@ -276,7 +276,7 @@ static int split_inner(struct store *s, const struct way *way, unsigned level, c
         (r = write_inner(s, b->inner[1], skip, middle, step->high, &f, half, f.count - half)) < 0 ||
         (r = tell_parent(s, way, level, b->inner[0], slot_version(middle), b->inner[1], b->inner[2])) < 0)
         return r;
-    return history_append(s, 0, (uint64_t)((uint8_t *)step->node - s->base), GONE_BLOCK);
+    return history_append(s, 0, offset_of(s, step->node), GONE_BLOCK);
 }
 
 static int split_leaf(struct store *s, const struct way *way, const struct plan *plan, const struct slots *all,
@@ -294,7 +294,7 @@ static int split_leaf(struct store *s, const struct way *way, const struct plan 
         (r = write_leaf(s, b->leaf[1], skip, word, way->high, all->slot + plan->left, all->count - plan->left)) < 0 ||
         (r = tell_parent(s, way, way->count, b->leaf[0], b->separator, b->leaf[1], b->inner[0])) < 0)
         return r;
-    return history_append(s, 0, (uint64_t)((uint8_t *)way->leaf - s->base), GONE_BLOCK);
+    return history_append(s, 0, offset_of(s, way->leaf), GONE_BLOCK);
 }
 
 int tree_make_room(struct store *s, const void *key, size_t key_len)
@@ -328,7 +328,7 @@ int tree_make_room(struct store *s, const void *key, size_t key_len)
         if ((r = write_leaf(s, b.leaf[0], skip_of(peek(&way.leaf->head)), way.low, way.high, all.slot, all.count)) < 0)
             return r;
         switch_to(s, way.ref, b.leaf[0], 1);
-        return history_append(s, 0, (uint64_t)((uint8_t *)way.leaf - s->base), GONE_BLOCK);
+        return history_append(s, 0, offset_of(s, way.leaf), GONE_BLOCK);
     case SPLIT_LEAF:
         return split_leaf(s, &way, &now, &all, right_key, &b);
     default:

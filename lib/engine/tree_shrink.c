@@ -27,7 +27,7 @@ static int leave_inner(struct store *s, const struct inner *node)
     int r = undo_reserve(s, 4 * SPACE_LOG);
     for (unsigned i = 0; r == 0 && i + 1 < count_of(peek(&node->head)) && i + 1 < INNER_CHILDREN; i++)
         r = history_append(s, 0, slot_version(peek(&node->separators[i])), GONE_BLOCK);
-    return r == 0 ? history_append(s, 0, (uint64_t)((const uint8_t *)node - s->base), GONE_BLOCK) : r;
+    return r == 0 ? history_append(s, 0, offset_of(s, node), GONE_BLOCK) : r;
 }
 
 /* Take out what has become empty, upwards from the leaf. Without room for the records it is left where it is. */
@@ -38,7 +38,7 @@ static int take_out(struct store *s, const struct way *way)
 
     if (r == 0) {
         switch_to(s, way->ref, 0, 0);
-        r = history_append(s, 0, (uint64_t)((const uint8_t *)way->leaf - s->base), GONE_BLOCK);
+        r = history_append(s, 0, offset_of(s, way->leaf), GONE_BLOCK);
     }
     for (unsigned i = way->count; r == 0 && i > 0 && childless(way->steps[i - 1].node); i--) {
         mark = s->log_count;

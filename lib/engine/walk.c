@@ -25,7 +25,7 @@ struct walk {
     uint64_t snap;
     const struct walk_what *what;
     struct batch batch;
-    bool done;
+    bool done, any;
     uint64_t position;  /* in a set: what comes next */
     struct range range; /* in a tree: what is left */
     struct bag_range of_key;
@@ -90,7 +90,7 @@ static int batch_visit(const struct batch *b, heir_visit *visit, void *arg)
 static int add(struct walk *w, const struct version *v)
 {
     uint64_t key_len = version_key_len(v), value_len = version_value_len(v);
-    uint64_t offset = (uint64_t)((const uint8_t *)v - w->s->base);
+    uint64_t offset = offset_of(w->s, v);
 
     if (at(w->s, offset, version_bytes(key_len, value_len)) == NULL)
         return -EUCLEAN;
@@ -133,7 +133,7 @@ static int collect_segment(struct walk *w)
 static bool wanted(const struct walk *w, const struct version *v)
 {
     const struct range *range = &w->range;
-    struct edge key = version_key(w->s, (uint64_t)((const uint8_t *)v - w->s->base));
+    struct edge key = version_key(w->s, offset_of(w->s, v));
 
     if (w->what->key != NULL)
         return bag_key(key, w->what->key, w->what->key_len);
@@ -186,8 +186,7 @@ static int collect_leaf(struct walk *w)
     if (r < 0)
         return r;
     for (unsigned i = 0; i < p.count && !w->what->first; i++) {
-        __builtin_prefetch(s->base + slot_version(p.slots[i]));
-        __builtin_prefetch(s->base + slot_version(p.slots[i]) + 64);
+        version_prefetch(s, p.slots[i]);
     }
     for (unsigned i = 0; i < p.count; i++) {
         unsigned j = w->range.reverse ? p.count - 1 - i : i;
@@ -290,6 +289,7 @@ static void walk_from(struct walk *w, uint64_t snap)
 {
     w->snap = snap;
     w->position = 0;
+    w->any = false;
     w->done = w->what->range.from != NULL && w->what->range.to != NULL &&
               racy_order(w->what->range.from, w->what->range.from_len, w->what->range.to, w->what->range.to_len) >= 0;
     w->range = w->what->key != NULL && bag(w->s) ? w->of_key.range : w->what->range;
@@ -304,6 +304,12 @@ static void walk_end(struct walk *w)
     bag_range_end(&w->of_key);
 }
 
+/* Is it asked for something, and not for what there may be? */
+static bool for_one(const struct walk_what *what)
+{
+    return what->key != NULL || what->first;
+}
+
 int walk_pinned(const struct store *s, uint64_t snap, const struct walk_what *what, heir_visit *visit, void *arg)
 {
     struct walk w;
@@ -314,10 +320,11 @@ int walk_pinned(const struct store *s, uint64_t snap, const struct walk_what *wh
     while (r == 0 && !w.done) {
         if ((r = collect_true(&w)) == 0)
             r = batch_visit(&w.batch, visit, arg);
+        w.any |= w.batch.used != 0;
         w.batch.used = 0;
     }
     walk_end(&w);
-    return r;
+    return r == 0 && !w.any && for_one(what) ? -ENOENT : r;
 }
 
 int walk_copy(const struct store *s, const struct walk_what *what, unsigned tries, size_t most, bool *copied,
@@ -339,7 +346,7 @@ int walk_copy(const struct store *s, const struct walk_what *what, unsigned trie
             r = 0;
     }
     if (*copied)
-        r = batch_visit(&w.batch, visit, arg);
+        r = w.batch.used == 0 && for_one(what) ? -ENOENT : batch_visit(&w.batch, visit, arg);
     else if (r == 0)
         r = -EAGAIN;
     walk_end(&w);

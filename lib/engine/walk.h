@@ -18,7 +18,9 @@ struct walk_what {
     bool first; /* the first object alone */
 };
 
-/* Walk the state `snap`, which the caller holds by a pin; or in its own thread the open transaction's (s->txn): nobody
+/* Of a key, or of the first alone, -ENOENT when there is none.
+ *
+ * Walk the state `snap`, which the caller holds by a pin; or in its own thread the open transaction's (s->txn): nobody
  * else changes the table then, and the horizon does not pass it. -ESTALE when the state is gone after all, -ENOMEM. */
 int walk_pinned(const struct store *s, uint64_t snap, const struct walk_what *what, heir_visit *visit, void *arg);
 
