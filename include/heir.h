@@ -97,8 +97,11 @@ struct heir_open_options {
                            (root), else /tmp/heir-UID/NS.sock */
     const char *name;   /* role name; NULL: the program's name (unsuitable bytes become '_') */
     int timeout_ms;     /* for a keeper, here and in later control calls; 0: 1000; -1: for ever */
+    unsigned spin_us;   /* heir_wait() and a heir_claim() in line watch memory for so long before they sleep: a
+                           hand-over then costs no wake-up, and a processor meanwhile. 0: sleep at once */
+    int crash_note;     /* 1: note fatal signals, see below */
     int reserved_int;
-    uint64_t reserved[6];
+    uint64_t reserved[5];
 };
 
 /*
@@ -108,10 +111,17 @@ struct heir_open_options {
  * their heirs. A role name (1 to 63 of A-Z a-z 0-9 . _ -, not beginning with a dot) is how others find the
  * client and name it as an heir; it need not be unique: the client that has borne it longest is meant.
  *
+ * crash_note: the kernel tells of a crash only after the core dump has been written, which may take minutes. With this
+ * option a handler for the signals that dump core (QUIT ILL TRAP ABRT BUS FPE SEGV SYS XCPU XFSZ; not those that are
+ * ignored) notes signal, address and time in the client's page and wakes the keeper, which hands the tables on before
+ * the dump begins (those with a write in progress: as soon as the dump has begun). Then the signal takes its usual
+ * course: the handler that was there before runs, or the process dies. One that recovers from the signal finds its
+ * clients ended: their tables are gone, and their calls return -ENOTCONN. The handlers stay until the process ends.
+ *
  * Returns 0 and *client, to be closed with heir_close(); -EINVAL for a bad name; -ECONNREFUSED when no keeper
  * answered within timeout_ms; -EACCES when the socket's or its folder's permissions refuse; -ENOMEM; -EMFILE
- * (a client needs five descriptors); -ENOSPC when /dev/shm has no room for the client's page; -ENOSYS on a kernel
- * before 5.16. Killed inside: nothing remains.
+ * (a client needs six descriptors); -ENOSPC when /dev/shm has no room for the client's page; -ENOSYS on a kernel
+ * before 5.16; -EDQUOT when this uid has as many clients as the keeper allows. Killed inside: nothing remains.
  */
 HEIR_API int heir_open(const struct heir_open_options *options, struct heir **client);
 
@@ -157,7 +167,15 @@ enum heir_reason {
     HEIR_GIVEN,       /* by heir_give_away() */
     HEIR_INHERITED,   /* the owner died */
     HEIR_RELEASED,    /* by heir_release() or heir_close() */
-    HEIR_REVOKED      /* by an administrator */
+    HEIR_REVOKED      /* by an administrator, or because a lease has run out */
+};
+/* How the client ended that owned the table before, when it did. */
+enum heir_cause {
+    HEIR_CAUSE_NONE,    /* it did not: claimed, given, released, revoked */
+    HEIR_CAUSE_UNKNOWN, /* it ended, and nobody knows how */
+    HEIR_CAUSE_SIGNAL,  /* code: the signal's number */
+    HEIR_CAUSE_EXIT,    /* code: the exit status */
+    HEIR_CAUSE_THREAD   /* its thread ended, or called exec, and the process lives */
 };
 struct heir_event {
     enum heir_event_type type;
@@ -169,7 +187,9 @@ struct heir_event {
     size_t data_len;
     unsigned char data[HEIR_DATA_MAX]; /* the giver's, or the heir's when the owner died. A claimant gets
                                           the data with which the keeper had inherited the table */
-    uint64_t reserved[4];
+    enum heir_cause cause;             /* of the last death, which a claimant learns, too */
+    int code;
+    uint64_t reserved[3];
 };
 
 /* ---- Tables ------------------------------------------------------------------------------------------- */
@@ -188,9 +208,9 @@ struct heir_table_options {
     uint64_t max_bytes; /* address space; memory is taken as needed. 0: 1 GiB. HEIR_TABLE_MIN to _MAX */
     const char *heir;   /* a role name; NULL or "": the keeper; HEIR_NOBODY */
     const void *heir_data;
-    size_t heir_data_len; /* up to HEIR_DATA_MAX */
-    unsigned mode;        /* who may own and write (user bits), read (group, other bits). 0: 0600 */
-    unsigned reserved_unsigned;
+    size_t heir_data_len;        /* up to HEIR_DATA_MAX */
+    unsigned mode;               /* who may own and write (user bits), read (group, other bits). 0: 0600 */
+    unsigned lease_ms;           /* 0: none; else see heir_renew() */
     size_t key_size, value_size; /* 0: any; else every key, value must have this size */
     uint64_t reserved[6];
 };
@@ -200,7 +220,8 @@ struct heir_table_options {
  *
  * name: 1 to 63 of A-Z a-z 0-9 . _ -, not beginning with a dot. Returns 0 and *table; -EEXIST; -EINVAL;
  * -EMSGSIZE for heir data over HEIR_DATA_MAX; -ENOSPC when
- * /dev/shm is full (nothing is left behind). Killed inside: the table does not exist, or its heir has it.
+ * /dev/shm is full (nothing is left behind); -EDQUOT when this uid has as many tables, or bytes of max_bytes, as the
+ * keeper allows. Killed inside: the table does not exist, or its heir has it.
  */
 HEIR_API int heir_create(struct heir *client, const char *name, const struct heir_table_options *options,
                          struct heir_table **table);
@@ -237,6 +258,9 @@ HEIR_API int heir_detach(struct heir_table *table);
  * Give the table to the client with this id. The receiver need do nothing: its heir_wait() returns the
  * event with the handle, and the data. The giver's handle is a reader's from then on.
  *
+ * Between clients of one uid this is done in shared memory, after the first gift to a receiver also without a keeper;
+ * else the keeper does it. A receiver that has never had the table open for writing asks the keeper for its memory.
+ *
  * Returns 0 when the receiver owns it; -EPERM when the caller does not own it; -EINVAL when `to` is oneself
  * or HEIR_KEEPER (use heir_release()); -ESRCH when `to` is dead or unknown; -EBUSY inside an open transaction;
  * -EMSGSIZE for data over HEIR_DATA_MAX; -EACCES when the receiver's uid may not own it. In every error the giver
@@ -247,6 +271,15 @@ HEIR_API int heir_give_away(struct heir_table *table, uint64_t to, const void *d
 
 /* Hand the table back to the keeper, from which the first in the line of claims gets it. Errors as heir_give_away(). */
 HEIR_API int heir_release(struct heir_table *table);
+
+/*
+ * Say that the owner is alive and well: for tables with a lease (heir_table_options.lease_ms). An owner that has
+ * neither committed a change nor called this for that long loses the table to the keeper (HEIR_REVOKED), as by
+ * heir_revoke() by force: its next write is refused, and if it is in the middle of a write its process is killed first.
+ * Time alone never hands over what its owner could still write. Not before lease_ms, and at most a quarter of it later.
+ * One store: no lock, no system call. Returns 0; -EPERM when the caller does not own it.
+ */
+HEIR_API int heir_renew(struct heir_table *table);
 
 /* Remove the table. Owner only (-EPERM). Other processes' handles keep their mapping: reads go on returning the last
  * state until they are detached; claims waiting in line create it anew, or return -ENOENT. -EBUSY inside an open
@@ -274,8 +307,12 @@ struct heir_info {
     uint64_t waiting;     /* claims in line, as last noted by the keeper */
     uint64_t since_ns;    /* begin of the owner's reign, CLOCK_REALTIME */
     uint64_t key_size, value_size;
-    uint32_t uid, gid, mode, reserved_int;
-    uint64_t reserved[8];
+    uint32_t uid, gid, mode, lease_ms;
+    uint64_t from;           /* who owned it before this reign */
+    enum heir_reason reason; /* how the reign began */
+    enum heir_cause cause;   /* and how the last owner that died had ended */
+    int code, reserved_int;
+    uint64_t reserved[5];
 };
 
 /* What is known of the table, as of now; for any handle. */

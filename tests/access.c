@@ -81,7 +81,7 @@ static int cannot_enter(struct agent_self *self, void *arg)
         return tell_status(-EPERM, self, 1);
     if (heir_ping(&options, &status) != -EACCES)
         return tell_status(-EPERM, self, 2);
-    if (heir_revoke(&options, "t") != -EACCES)
+    if (heir_revoke(&options, "t", false) != -EACCES)
         return tell_status(-EPERM, self, 3);
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     snprintf(to.sun_path, sizeof to.sun_path, "%s", path);
@@ -219,7 +219,7 @@ static void table_modes(void)
 static int revoke_it(struct agent_self *self, void *arg)
 {
     (void)self;
-    return heir_revoke(&(struct heir_open_options){.timeout_ms = 1000}, arg);
+    return heir_revoke(&(struct heir_open_options){.timeout_ms = 1000}, arg, false);
 }
 
 static void orders_of_others(void)
@@ -231,7 +231,7 @@ static void orders_of_others(void)
     DO(a, 0, "create t mode=0644");
     CHECK_RC(agent_call(other, revoke_it, "t", 2), -EACCES);
     DO(a, 0, "put t k v");
-    CHECK_RC(heir_revoke(NULL, "t"), 0);
+    CHECK_RC(heir_revoke(NULL, "t", false), 0);
 }
 
 /* What a reader of another user gets is a descriptor for reading: there is no way from it to writing. */

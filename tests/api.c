@@ -23,10 +23,10 @@ static const char name64[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 
 static void strerror_knows_all(void)
 {
-    static const int known[] = {EINVAL, ENOTCONN, EUCLEAN, ECONNREFUSED, EPROTONOSUPPORT, ENAMETOOLONG, EACCES,
-                                ENOMEM, EMFILE,   ENOSPC,  ENOSYS,       EPERM,           ENOENT,       ETIMEDOUT,
-                                EBUSY,  EEXIST,   ENOTSUP, EMSGSIZE,     ESRCH,           EPROTOTYPE,   ESTALE,
-                                EFBIG,  ENOBUFS,  ERANGE,  EAGAIN,       EALREADY,        ECANCELED,    0};
+    static const int known[] = {
+        EINVAL, ENOTCONN, EUCLEAN, ECONNREFUSED, EPROTONOSUPPORT, ENAMETOOLONG, EACCES,    ENOMEM,   EMFILE, ENOSPC,
+        ENOSYS, EPERM,    ENOENT,  ETIMEDOUT,    EBUSY,           EEXIST,       ENOTSUP,   EMSGSIZE, ESRCH,  EPROTOTYPE,
+        ESTALE, EFBIG,    ENOBUFS, ERANGE,       EAGAIN,          EALREADY,     ECANCELED, EDQUOT,   0};
     const char *unknown = heir_strerror(-99999);
     REQUIRE(unknown != NULL);
     CHECK(*unknown != 0);
@@ -143,7 +143,7 @@ static void open_without_keeper(void)
     struct heir_keeper_status status;
     options.socket = NULL;
     CHECK_RC(heir_ping(&options, &status), -ECONNREFUSED);
-    CHECK_RC(heir_revoke(&options, "t"), -ECONNREFUSED);
+    CHECK_RC(heir_revoke(&options, "t", false), -ECONNREFUSED);
     /* its socket is there, but nobody listens */
     REQUIRE_EQ(keeper_start(NULL), 0);
     keeper_kill();
@@ -182,7 +182,7 @@ static void socket_path_too_long(void)
     struct heir_open_options options = {.socket = path, .timeout_ms = 50};
     CHECK_RC(heir_open(&options, &client), -ENAMETOOLONG);
     CHECK_RC(heir_ping(&options, &status), -ENAMETOOLONG);
-    CHECK_RC(heir_revoke(&options, "t"), -ENAMETOOLONG);
+    CHECK_RC(heir_revoke(&options, "t", false), -ENAMETOOLONG);
     CHECK_RC(heir_keeper_start(&(struct heir_keeper_options){.socket = path}, &keeper), -ENAMETOOLONG);
     path[107] = 0;
     CHECK_RC(heir_open(&options, &client), -ECONNREFUSED);
@@ -338,16 +338,16 @@ static void admin_errors(void)
     for (size_t i = 0; i < sizeof status.reserved / sizeof status.reserved[0]; i++)
         CHECK_EQ(status.reserved[i], 0);
     CHECK_RC(heir_ping(NULL, NULL), -EINVAL);
-    CHECK_RC(heir_revoke(NULL, NULL), -EINVAL);
-    CHECK_RC(heir_revoke(NULL, ""), -EINVAL);
-    CHECK_RC(heir_revoke(NULL, "a/b"), -EINVAL);
-    CHECK_RC(heir_revoke(NULL, "t"), -ENOENT);
+    CHECK_RC(heir_revoke(NULL, NULL, false), -EINVAL);
+    CHECK_RC(heir_revoke(NULL, "", false), -EINVAL);
+    CHECK_RC(heir_revoke(NULL, "a/b", false), -EINVAL);
+    CHECK_RC(heir_revoke(NULL, "t", false), -ENOENT);
     REQUIRE_RC(heir_create(client, "t", NULL, &table), 0);
     CHECK_RC(heir_begin(table), 0);
-    CHECK_RC(heir_revoke(NULL, "t"), -EBUSY);
+    CHECK_RC(heir_revoke(NULL, "t", false), -EBUSY);
     CHECK_RC(heir_commit(table), 0);
-    CHECK_RC(heir_revoke(NULL, "t"), 0);
-    CHECK_RC(heir_revoke(NULL, "t"), -EALREADY);
+    CHECK_RC(heir_revoke(NULL, "t", false), 0);
+    CHECK_RC(heir_revoke(NULL, "t", false), -EALREADY);
     CHECK_RC(heir_put(table, "k", 1, "v", 1), -ESTALE);
 }
 

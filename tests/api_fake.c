@@ -118,7 +118,7 @@ static int try_all(void)
         heir_close(client);
     int rc = heir_ping(&options, &status);
     CHECK(is_refusal(rc), "heir_ping: %s", error_text(rc));
-    rc = heir_revoke(&options, "t");
+    rc = heir_revoke(&options, "t", false);
     CHECK(is_refusal(rc), "heir_revoke: %s", error_text(rc));
     CHECK(now_ms() - begin < patience(5000), "it took %d ms", (int)(now_ms() - begin));
     return opened;

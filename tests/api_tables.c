@@ -84,7 +84,7 @@ static void create_options(void)
         {{.mode = 01777}, -EINVAL, "mode 01777"},
         {{.mode = 0x10000600}, -EINVAL, "mode with far bits"},
         {{.key_size = HEIR_KEY_MAX + 1}, -EINVAL, "key_size over HEIR_KEY_MAX"},
-        {{.reserved_unsigned = 1}, -EINVAL, "reserved_unsigned"},
+
         {{.reserved = {1}}, -EINVAL, "reserved[0]"},
         {{.reserved = {0, 0, 0, 0, 0, 1}}, -EINVAL, "reserved[5]"},
     };

@@ -152,7 +152,7 @@ static void bad_options(void)
         if (!rc)
             heir_keeper_stop(keeper);
     }
-    int rc = heir_keeper_start(&(struct heir_keeper_options){.reserved = {0, 0, 0, 0, 0, 0, 0, 1}}, &keeper);
+    int rc = heir_keeper_start(&(struct heir_keeper_options){.reserved = {0, 0, 0, 0, 1}}, &keeper);
     CHECK_RC(rc, -EINVAL);
     if (!rc)
         heir_keeper_stop(keeper);

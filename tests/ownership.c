@@ -111,7 +111,7 @@ static void o1_only_the_owner(void)
     DO(a, -EPERM, "give t %llu", (unsigned long long)c->id); /* no longer its */
     DO(a, -EPERM, "release t");
     CHECK_EQ(look("t").owner, b->id);
-    CHECK_RC(heir_revoke(NULL, "t"), 0); /* an order to the keeper */
+    CHECK_RC(heir_revoke(NULL, "t", false), 0); /* an order to the keeper */
     CHECK_EQ(look("t").owner, HEIR_KEEPER);
     DO(b, -EPERM, "release t");
     NO_EVENT(c);
@@ -181,7 +181,7 @@ static void o3_the_epoch_grows(void)
     DO(b, 0, "claim t 0");
     CHECK(look("t").epoch > epoch);
     epoch = look("t").epoch;
-    CHECK_RC(heir_revoke(NULL, "t"), 0);
+    CHECK_RC(heir_revoke(NULL, "t", false), 0);
     CHECK(look("t").epoch > epoch);
     epoch = look("t").epoch;
     DO(a, 0, "claim t 0");
@@ -200,7 +200,7 @@ static void o3_not_inside_a_transaction(void)
     DO(a, -EBUSY, "give t %llu", (unsigned long long)b->id);
     DO(a, -EBUSY, "release t");
     DO(a, -EBUSY, "destroy t");
-    CHECK_RC(heir_revoke(NULL, "t"), -EBUSY);
+    CHECK_RC(heir_revoke(NULL, "t", false), -EBUSY);
     CHECK_EQ(look("t").epoch, 1);
     CHECK_EQ(look("t").owner, a->id);
     DO(a, 0, "commit t");
@@ -253,7 +253,7 @@ static void o4_the_event_says_all(void)
     NO_EVENT(a);
     DO(a, 0, "claim t 0"); /* already the owner: no event */
     NO_EVENT(a);
-    CHECK_RC(heir_revoke(NULL, "t"), 0);
+    CHECK_RC(heir_revoke(NULL, "t", false), 0);
     EVENT(a, HEIR_EVENT_LOST, 0, "t", NULL);
     CHECK(a->answer.event.table != NULL);
     NO_EVENT(a);
@@ -371,7 +371,7 @@ static void o5_revoked_goes_to_the_first_in_line(void)
     DO(a, 0, "create t");
     agent_send(b, "claim t -1");
     CHECK(line_has("t", 1));
-    CHECK_RC(heir_revoke(NULL, "t"), 0);
+    CHECK_RC(heir_revoke(NULL, "t", false), 0);
     CHECK_RC(agent_answer(b, PATIENCE), 0);
     EVENT(b, HEIR_EVENT_TRANSFER, 0, "t", NULL);
     EVENT(a, HEIR_EVENT_LOST, 0, "t", NULL);

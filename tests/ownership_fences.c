@@ -24,7 +24,7 @@ static void o13_stopped_and_revoked(void)
     DO(a, 0, "put t k old");
     agent_stop(a);
     DO(b, -EBUSY, "claim t 0"); /* stopped is not dead */
-    CHECK_RC(heir_revoke(NULL, "t"), 0);
+    CHECK_RC(heir_revoke(NULL, "t", false), 0);
     DO(b, 0, "claim t 0");
     DO(b, 0, "put t k new");
     uint64_t committed = look("t").committed;
@@ -83,7 +83,7 @@ static void o13_revoked_at_full_speed(void)
         int64_t end = now_ms() + patience(PATIENCE);
         do { /* a stopped process is alive: the table is taken from it, but not in the middle of a write */
             agent_stop(a);
-            rc = heir_revoke(NULL, "t");
+            rc = heir_revoke(NULL, "t", false);
             if (rc)
                 agent_continue(a);
             busy += rc == -EBUSY;
@@ -113,13 +113,13 @@ static void o13_revoked_inside_a_transaction(void)
     DO(a, 0, "create t");
     DO(a, 0, "begin t");
     DO(a, 0, "put t k v");
-    CHECK_RC(heir_revoke(NULL, "t"), -EBUSY);
+    CHECK_RC(heir_revoke(NULL, "t", false), -EBUSY);
     agent_stop(a);
-    CHECK_RC(heir_revoke(NULL, "t"), -EBUSY);
+    CHECK_RC(heir_revoke(NULL, "t", false), -EBUSY);
     agent_continue(a);
     DO(a, 0, "put t l v");
     DO(a, 0, "commit t");
-    CHECK_RC(heir_revoke(NULL, "t"), 0);
+    CHECK_RC(heir_revoke(NULL, "t", false), 0);
     CHECK_RC(heir_has(seen("t"), "k", 1), 0);
     CHECK_RC(heir_has(seen("t"), "l", 1), 0);
 }

@@ -257,7 +257,7 @@ static void while_the_table_changes_hands(void)
             DO(to, 0, "claim t 0");
             break;
         default:
-            CHECK_RC(heir_revoke(NULL, "t"), 0);
+            CHECK_RC(heir_revoke(NULL, "t", false), 0);
             DO(to, 0, "claim t 0");
         }
         while (agent_do(to, "wait 0") == 0 || agent_do(from, "wait 0") == 0) /* their events are not the point here */

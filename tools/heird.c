@@ -42,6 +42,9 @@ static const char help[] =
     "                      else /run/heir/N.sock for root, else /tmp/heir-UID/N.sock)\n"
     "  --socket-mode MODE  who may connect, in octal (default: 0600, this user alone)\n"
     "  --ready-fd FD       write the line READY to this descriptor as soon as clients can connect\n"
+    "  --max-clients N     what one user may have, but root and heird's own: clients (default 1000), tables that it\n"
+    "  --max-tables N      created (10000), and bytes of their max_bytes (no limit); 0: no limit\n"
+    "  --max-bytes N\n"
     "  --no-huge-pages     leave the memory of large tables in 4 KiB pages\n"
     "  --purge             first remove the tables and clients that an earlier keeper left, instead of adopting them\n"
     "  --verbose           log what is done in detail, too\n"
@@ -186,12 +189,28 @@ static bool parse_number(const char *text, int base, unsigned long max, unsigned
 /* Returns -1 to go on, else the exit status. */
 static int parse(int argc, char **argv, struct settings *settings)
 {
-    enum { NAMESPACE = 256, SOCKET, SOCKET_MODE, READY_FD, NO_HUGE_PAGES, PURGE, VERBOSE, VERSION, HELP };
+    enum {
+        NAMESPACE = 256,
+        SOCKET,
+        SOCKET_MODE,
+        READY_FD,
+        MAX_CLIENTS,
+        MAX_TABLES,
+        MAX_BYTES,
+        NO_HUGE_PAGES,
+        PURGE,
+        VERBOSE,
+        VERSION,
+        HELP
+    };
     static const struct option options[] = {
         {"namespace", required_argument, NULL, NAMESPACE},
         {"socket", required_argument, NULL, SOCKET},
         {"socket-mode", required_argument, NULL, SOCKET_MODE},
         {"ready-fd", required_argument, NULL, READY_FD},
+        {"max-clients", required_argument, NULL, MAX_CLIENTS},
+        {"max-tables", required_argument, NULL, MAX_TABLES},
+        {"max-bytes", required_argument, NULL, MAX_BYTES},
         {"no-huge-pages", no_argument, NULL, NO_HUGE_PAGES},
         {"purge", no_argument, NULL, PURGE},
         {"verbose", no_argument, NULL, VERBOSE},
@@ -227,6 +246,15 @@ static int parse(int argc, char **argv, struct settings *settings)
                 return usage_error(
                     "--ready-fd %s is not open for writing: open it first, as in `heird --ready-fd 3 3>file`", optarg);
             settings->ready_fd = (int)number;
+            break;
+        case MAX_CLIENTS:
+        case MAX_TABLES:
+        case MAX_BYTES:
+            if (!parse_number(optarg, 10, ULONG_MAX, &number))
+                return usage_error("%s wants a number, 0 for no limit, not '%s'", argv[optind - 1], optarg);
+            *(option == MAX_CLIENTS  ? &settings->keeper.clients_per_uid
+              : option == MAX_TABLES ? &settings->keeper.tables_per_uid
+                                     : &settings->keeper.bytes_per_uid) = number != 0 ? number : UINT64_MAX;
             break;
         case NO_HUGE_PAGES:
             settings->keeper.no_huge_pages = true;

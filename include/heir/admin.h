@@ -7,6 +7,7 @@
 #define HEIR_ADMIN_H
 
 #include <heir.h>
+#include <stdbool.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,8 +31,12 @@ HEIR_API int heir_ping(const struct heir_open_options *options, struct heir_keep
  * Take a table from its living owner: the keeper owns it, and the first in the line of claims gets it. The former
  * owner's next write is refused (-ESTALE). -ENOENT; -EALREADY when the keeper owns it; -EBUSY while the owner is inside
  * a write or a transaction.
+ *
+ * force: an owner that is inside a write or a transaction is killed (SIGKILL through the keeper's pidfd: all of its
+ * process), and its unfinished transaction is undone before the keeper owns the table. -ETIMEDOUT when its end takes
+ * longer than the timeout: it will be carried out all the same. -ESRCH when the keeper has no hold on its process.
  */
-HEIR_API int heir_revoke(const struct heir_open_options *options, const char *table);
+HEIR_API int heir_revoke(const struct heir_open_options *options, const char *table, bool force);
 
 #ifdef __cplusplus
 }

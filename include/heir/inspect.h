@@ -26,9 +26,11 @@ struct heir_client_info {
     uint64_t tables;   /* owned */
     uint64_t pins;     /* walks in progress that hold a state */
     uint64_t since_ns; /* opened, CLOCK_REALTIME */
-    char state;        /* R running or sleeping, T stopped, Z zombie, X dead, ? cannot be told */
-    char reserved_char[7];
-    uint64_t reserved[7];
+    char state;        /* R running or sleeping, T stopped, D dumping core, Z zombie, X dead, ? cannot be told */
+    char reserved_char[3];
+    int32_t crash_signal;             /* noted by heir_open_options.crash_note; 0: none */
+    uint64_t crash_address, crash_ns; /* where; when, CLOCK_REALTIME */
+    uint64_t reserved[5];
 };
 typedef int heir_inspect_client(const struct heir_client_info *info, int error, void *arg);
 

@@ -31,7 +31,12 @@ struct heir_keeper_options {
                            kernel can (Linux 6.1): faster tables, while a part may stand still for a moment once */
     heir_log *log;      /* NULL: silent */
     void *log_arg;
-    uint64_t reserved[8];
+    /* What one uid may have; -EDQUOT beyond. Root's and the keeper's own clients may have as many as there is room for.
+     * 0: the default; UINT64_MAX: no limit. */
+    uint64_t clients_per_uid; /* default 1,000; twice as many connections */
+    uint64_t tables_per_uid;  /* tables that it created. Default 10,000 */
+    uint64_t bytes_per_uid;   /* sum of their max_bytes. Default: no limit */
+    uint64_t reserved[5];
 };
 
 /*

@@ -50,9 +50,9 @@ int heir_ping(const struct heir_open_options *options, struct heir_keeper_status
     return 0;
 }
 
-int heir_revoke(const struct heir_open_options *options, const char *table)
+int heir_revoke(const struct heir_open_options *options, const char *table, bool force)
 {
-    struct wire_request q = {.head.type = WIRE_REVOKE};
+    struct wire_request q = {.head.type = WIRE_REVOKE, .flags = force ? WIRE_FORCE : 0};
     struct wire_reply reply;
 
     if (!name_valid(table))

@@ -8,6 +8,7 @@
  * have been carried out.
  */
 #include "atomics.h"
+#include "bell.h"
 #include "client.h"
 #include "shm.h"
 #include <errno.h>
@@ -92,9 +93,9 @@ int link_ask(int socket, struct wire_request *q, int fd, uint64_t deadline, stru
     int r, came = -1;
 
     sign(q, 1);
-    if ((r = wire_send(socket, q, sizeof *q, fd)) < 0)
+    if ((r = wire_send(socket, q, sizeof *q, &fd, fd >= 0 ? 1 : 0)) < 0)
         return r == -EPIPE || r == -EAGAIN ? -ECONNREFUSED : r;
-    while ((r = wire_receive(socket, reply, sizeof *reply, &got, &came)) == -EAGAIN) {
+    while ((r = wire_receive(socket, reply, sizeof *reply, &got, &came, 1)) == -EAGAIN) {
         int left = deadline_left_ms(deadline);
         if (left == 0)
             return -ECONNREFUSED;
@@ -121,7 +122,8 @@ struct pending {
     uint32_t serial;
     bool done;
     int error; /* -EPIPE: the connection was lost */
-    int fd;
+    int fds[WIRE_FDS];
+    struct heir_table *table; /* of a claim in line: its memory is mapped */
     struct wire_reply reply;
     struct cds_list_head list;
 };
@@ -143,6 +145,8 @@ static void hang_up(struct heir *c, int error)
         return;
     shutdown(c->socket, SHUT_RDWR); /* a thread may be polling it, and wakes up */
     epoll_ctl(c->epoll, EPOLL_CTL_DEL, c->socket, NULL);
+    if (!c->reading)
+        epoll_ctl(c->arrivals, EPOLL_CTL_DEL, c->socket, NULL);
     if (c->reading)
         c->lost_socket = c->socket;
     else
@@ -159,6 +163,23 @@ static void hang_up(struct heir *c, int error)
     pthread_cond_broadcast(&c->arrived);
 }
 
+static void close_all(int fds[WIRE_FDS])
+{
+    for (unsigned i = 0; i < WIRE_FDS; i++) {
+        if (fds[i] >= 0)
+            close(fds[i]);
+        fds[i] = -1;
+    }
+}
+
+void call_connected(struct heir *c, int socket)
+{
+    struct epoll_event hang_up = {.events = EPOLLRDHUP}, reply = {.events = EPOLLIN};
+    c->socket = socket;
+    epoll_ctl(c->epoll, EPOLL_CTL_ADD, socket, &hang_up);
+    epoll_ctl(c->arrivals, EPOLL_CTL_ADD, socket, &reply);
+}
+
 /* Take all replies that have arrived. */
 static void receive(struct heir *c)
 {
@@ -166,7 +187,7 @@ static void receive(struct heir *c)
         struct wire_reply reply;
         struct pending *p, *found = NULL;
         size_t got = 0;
-        int fd, r = wire_receive(c->socket, &reply, sizeof reply, &got, &fd);
+        int fds[WIRE_FDS], r = wire_receive(c->socket, &reply, sizeof reply, &got, fds, WIRE_FDS);
 
         if (r == -EAGAIN)
             return;
@@ -175,8 +196,7 @@ static void receive(struct heir *c)
         else if (r == 0)
             r = -EPIPE;
         if (r < 0) {
-            if (fd >= 0)
-                close(fd);
+            close_all(fds);
             hang_up(c, r == -EPIPE ? -EPIPE : -EPROTONOSUPPORT);
             return;
         }
@@ -185,15 +205,43 @@ static void receive(struct heir *c)
                 found = p;
         }
         if (found == NULL) { /* too late for the one who asked; what the reply tells is in shared memory, too */
-            if (fd >= 0)
-                close(fd);
+            close_all(fds);
+            continue;
+        }
+        if (reply.error == -EINPROGRESS) { /* in line: mapped now, the table can be used as soon as it is ours */
+            if (table_open(c, &reply, fds[0], &found->table) < 0)
+                found->table = NULL;
+            fds[0] = -1;
+            close_all(fds);
             continue;
         }
         found->reply = reply;
         found->error = reply.error;
-        found->fd = fd;
+        memcpy(found->fds, fds, sizeof fds);
         found->done = true;
     }
+}
+
+/* Take a claim back. false: there is nobody who would have to know. */
+static bool leave_line(struct heir *c, const struct pending *p)
+{
+    struct wire_request q = {.head.type = WIRE_CANCEL, .id = p->serial};
+    sign(&q, ++c->serial);
+    return c->socket >= 0 && wire_send(c->socket, &q, sizeof q, NULL, 0) == 0;
+}
+
+/* The lock is let go meanwhile. */
+static void sleep_for_arrivals(struct heir *c, uint64_t rung, int timeout_ms)
+{
+    struct epoll_event event;
+
+    bell_sleep(c->page);
+    if (bell_count(c->page) == rung) {
+        pthread_mutex_unlock(&c->lock);
+        epoll_wait(c->arrivals, &event, 1, timeout_ms);
+        pthread_mutex_lock(&c->lock);
+    }
+    bell_wake(c->page);
 }
 
 static void wait_arrival(struct heir *c, uint64_t deadline)
@@ -206,10 +254,51 @@ static void wait_arrival(struct heir *c, uint64_t deadline)
     pthread_cond_timedwait(&c->arrived, &c->lock, &t);
 }
 
+bool call_spin(struct heir *c, uint64_t rung, uint64_t deadline)
+{
+    uint64_t now = clock_mono_ns(), end = now + c->spin_us * UINT64_C(1000);
+    bool found = bell_count(c->page) != rung;
+
+    if (found || c->spin_us == 0)
+        return found;
+    pthread_mutex_unlock(&c->lock);
+    for (end = end < deadline ? end : deadline; !found && now < end; now = clock_mono_ns()) {
+        for (unsigned looks = 0; !found && looks < 128; looks++) {
+            relax();
+            found = bell_count(c->page) != rung;
+        }
+    }
+    pthread_mutex_lock(&c->lock);
+    return found;
+}
+
+/* A claim in line: has the table become ours, although no reply has come yet? It is granted then by the keeper, whose
+ * reply is on its way, or another client has given it to us, of which the keeper knows nothing. */
+static bool ours_by_now(struct heir *c, struct pending *p)
+{
+    struct transfer record;
+
+    if (p->table == NULL || p->table->mapping == NULL)
+        return false;
+    const struct table_page *page = page_of(&p->table->mapping->reader);
+    uint64_t word = get(&page->owner);
+    if (owner_id(word) != c->id || get(&page->destroyed) != 0)
+        return false;
+    if (!transfer_read(page, owner_epoch(word), &record) || record.reason != HEIR_CLAIMED)
+        leave_line(c, p);
+    p->reply = (struct wire_reply){.id = p->table->id, .epoch = owner_epoch(word), .memory = WIRE_MAPPED};
+    p->error = 0;
+    p->done = true;
+    return true;
+}
+
 /* Until the reply is there. -ETIMEDOUT; else 0 and p->done. */
 static int await(struct heir *c, struct pending *p, uint64_t deadline)
 {
-    while (!p->done) {
+    for (;;) {
+        uint64_t rung = bell_count(c->page);
+        if (p->done || ours_by_now(c, p))
+            return 0;
         int left = deadline_left_ms(deadline);
         if (left == 0)
             return -ETIMEDOUT;
@@ -217,11 +306,9 @@ static int await(struct heir *c, struct pending *p, uint64_t deadline)
             wait_arrival(c, deadline);
             continue;
         }
-        struct pollfd poll_one = {.fd = c->socket, .events = POLLIN};
         c->reading = true;
-        pthread_mutex_unlock(&c->lock);
-        poll(&poll_one, 1, left);
-        pthread_mutex_lock(&c->lock);
+        if (p->table == NULL || !call_spin(c, rung, deadline))
+            sleep_for_arrivals(c, rung, left);
         c->reading = false;
         if (c->lost_socket >= 0) {
             close(c->lost_socket);
@@ -230,7 +317,6 @@ static int await(struct heir *c, struct pending *p, uint64_t deadline)
         receive(c);
         pthread_cond_broadcast(&c->arrived);
     }
-    return 0;
 }
 
 /* Say who we are: for the first time, or again. */
@@ -276,10 +362,8 @@ static int connect_again(struct heir *c, uint64_t deadline)
     pthread_mutex_lock(&c->lock);
     c->connecting = false;
     if (r == 0) {
-        struct epoll_event event = {.events = EPOLLRDHUP};
-        c->socket = fd;
+        call_connected(c, fd);
         c->rescan = true;
-        epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event);
         probe_timer(c, false);
         event_push(c, &(struct heir_event){.type = HEIR_EVENT_KEEPER_UP});
     } else if (r == -ESRCH) {
@@ -290,18 +374,15 @@ static int connect_again(struct heir *c, uint64_t deadline)
     return r;
 }
 
-/* A claim has timed out: leave the line. The keeper answers the claim itself, with this or with the grant that came
- * before. */
+/* A claim has timed out. The keeper answers the claim itself, with this or with the grant that came before. */
 static void cancel(struct heir *c, struct pending *p)
 {
-    struct wire_request q = {.head.type = WIRE_CANCEL, .id = p->serial};
-    sign(&q, ++c->serial);
-    if (c->socket >= 0 && wire_send(c->socket, &q, sizeof q, -1) == 0)
+    if (leave_line(c, p))
         await(c, p, deadline_after(CANCEL_MS));
 }
 
 static int ask(struct heir *c, struct wire_request *q, uint64_t deadline, bool patient, struct wire_reply *reply,
-               int *fd)
+               int fds[WIRE_FDS])
 {
     struct pending p;
     int r;
@@ -314,10 +395,10 @@ static int ask(struct heir *c, struct wire_request *q, uint64_t deadline, bool p
                 r = -ETIMEDOUT; /* it has been in line, and the keeper has not come back in time */
             break;
         }
-        p = (struct pending){.serial = ++c->serial, .fd = -1};
+        p = (struct pending){.serial = ++c->serial, .fds = {-1, -1}};
         sign(q, p.serial);
         cds_list_add_tail(&p.list, &c->calls);
-        r = wire_send(c->socket, q, sizeof *q, -1);
+        r = wire_send(c->socket, q, sizeof *q, NULL, 0);
         if (r == -EPIPE)
             hang_up(c, -EPIPE);
         if (r == 0)
@@ -344,22 +425,42 @@ static int ask(struct heir *c, struct wire_request *q, uint64_t deadline, bool p
     pthread_mutex_unlock(&c->lock);
     if (r == 0) {
         *reply = p.reply;
-        if (fd != NULL)
-            *fd = p.fd;
-        else if (p.fd >= 0)
-            close(p.fd);
+        memcpy(fds, p.fds, sizeof p.fds);
     }
+    return r;
+}
+
+static int ask_for_one(struct heir *c, struct wire_request *q, uint64_t deadline, bool patient,
+                       struct wire_reply *reply, int *fd)
+{
+    int fds[WIRE_FDS] = {-1, -1}, r = ask(c, q, deadline, patient, reply, fds);
+    if (r == 0 && fd != NULL) {
+        *fd = fds[0];
+        fds[0] = -1;
+    }
+    close_all(fds);
     return r;
 }
 
 int call(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_reply *reply, int *fd)
 {
-    return ask(c, q, deadline, true, reply, fd);
+    return ask_for_one(c, q, deadline, true, reply, fd);
 }
 
 int call_once(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_reply *reply, int *fd)
 {
-    return ask(c, q, deadline, false, reply, fd);
+    return ask_for_one(c, q, deadline, false, reply, fd);
+}
+
+int call_for_both(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_reply *reply,
+                  int fds[WIRE_FDS])
+{
+    int r = ask(c, q, deadline, true, reply, fds);
+    if (r == 0 && (fds[0] < 0 || fds[1] < 0)) {
+        close_all(fds);
+        r = -EPROTONOSUPPORT;
+    }
+    return r;
 }
 
 void call_service(struct heir *c)

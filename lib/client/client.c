@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Clients: opening and closing a membership. */
 #include "client.h"
+#include "bell.h"
 #include "robust.h"
 #include "shm.h"
 #include <errno.h>
@@ -51,6 +52,7 @@ static void client_free(struct heir *c)
     close_fd(&c->socket);
     close_fd(&c->bell);
     close_fd(&c->epoll);
+    close_fd(&c->arrivals);
     close_fd(&c->timer);
     pthread_cond_destroy(&c->arrived);
     pthread_mutex_destroy(&c->lock);
@@ -60,12 +62,15 @@ static void client_free(struct heir *c)
 
 static int make_descriptors(struct heir *c)
 {
-    struct epoll_event event = {.events = EPOLLIN};
+    struct epoll_event event = {.events = EPOLLIN}, edge = {.events = EPOLLIN | EPOLLET};
 
     c->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     c->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     c->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (c->bell < 0 || c->timer < 0 || c->epoll < 0 || epoll_ctl(c->epoll, EPOLL_CTL_ADD, c->bell, &event) < 0 ||
+    c->arrivals = epoll_create1(EPOLL_CLOEXEC);
+    if (c->bell < 0 || c->timer < 0 || c->epoll < 0 || c->arrivals < 0 ||
+        epoll_ctl(c->arrivals, EPOLL_CTL_ADD, c->bell, &edge) < 0 ||
+        epoll_ctl(c->epoll, EPOLL_CTL_ADD, c->bell, &event) < 0 ||
         epoll_ctl(c->epoll, EPOLL_CTL_ADD, c->timer, &event) < 0)
         return -errno;
     return 0;
@@ -115,13 +120,16 @@ static int open_client(struct heir *c, const struct heir_open_options *o)
     bool folder;
     int r;
 
-    if (o->timeout_ms < -1 || o->reserved_int != 0 || !all_zero(o->reserved, sizeof o->reserved / sizeof *o->reserved))
+    if (o->timeout_ms < -1 || (o->crash_note & ~1) != 0 || o->reserved_int != 0 ||
+        !all_zero(o->reserved, sizeof o->reserved / sizeof *o->reserved))
         return -EINVAL;
     if ((r = name_space(o->ns, c->ns)) < 0 || (r = name_socket(o->socket, c->ns, c->socket_path, &folder)) < 0 ||
         (r = name_role(o->name, c->role)) < 0 || (r = fork_generation(&c->generation)) < 0)
         return r;
     if (folder && (r = name_folder_safe(c->socket_path)) < 0)
         return r;
+    c->spin_us = o->spin_us;
+    c->crash_note = o->crash_note != 0;
     c->timeout_ms = o->timeout_ms != 0 ? o->timeout_ms : DEFAULT_TIMEOUT_MS;
     if ((r = hash_init(&c->tables)) < 0)
         return r;
@@ -134,9 +142,7 @@ static int open_client(struct heir *c, const struct heir_open_options *o)
             return fd;
         r = join(c, fd, deadline);
         if (r == 0) {
-            struct epoll_event event = {.events = EPOLLRDHUP};
-            c->socket = fd;
-            epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event);
+            call_connected(c, fd);
             return 0;
         }
         close(fd);
@@ -159,16 +165,21 @@ int heir_open(const struct heir_open_options *options, struct heir **client)
     if (c == NULL)
         return -ENOMEM;
     c->thread = pthread_self();
-    c->socket = c->lost_socket = c->bell = c->epoll = c->timer = -1;
+    c->socket = c->lost_socket = c->bell = c->epoll = c->arrivals = c->timer = -1;
     CDS_INIT_LIST_HEAD(&c->calls);
     CDS_INIT_LIST_HEAD(&c->events);
     CDS_INIT_LIST_HEAD(&c->snapshots);
+    CDS_INIT_LIST_HEAD(&c->peers);
     pthread_mutex_init(&c->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&c->arrived, &attr);
     pthread_condattr_destroy(&attr);
     int r = open_client(c, options != NULL ? options : &none);
+    if (r == 0 && c->crash_note && (r = crash_note_begin(c)) < 0) {
+        heir_close(c);
+        return r;
+    }
     if (r < 0) {
         hash_deinit(&c->tables);
         client_free(c);
@@ -227,6 +238,7 @@ int heir_close(struct heir *c)
     if (!pthread_equal(c->thread, pthread_self()))
         return -EPERM;
     abort_own(c);
+    crash_note_end(c);
     set(&c->page->closing, 1);
     if (c->socket >= 0) {
         struct wire_request q = {.head.type = WIRE_CLOSE};
@@ -236,6 +248,7 @@ int heir_close(struct heir *c)
     }
     robust_unlock(&c->page->life.mutex);
     snapshots_close(c);
+    peers_free(c);
     free_tables(c);
     client_free(c);
     return 0;
@@ -249,7 +262,15 @@ uint64_t heir_id(const struct heir *c)
 int heir_fd(const struct heir *c)
 {
     int r = client_check(c);
-    return r < 0 ? r : c->epoll;
+    if (r < 0)
+        return r;
+    struct heir *client = (struct heir *)(uintptr_t)c; /* that somebody asks is no change that he could see */
+    pthread_mutex_lock(&client->lock);
+    if (!client->polled)
+        bell_sleep(client->page);
+    client->polled = true;
+    pthread_mutex_unlock(&client->lock);
+    return c->epoll;
 }
 
 int heir_find(struct heir *c, const char *name, uint64_t *id)

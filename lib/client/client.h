@@ -4,8 +4,10 @@
  *
  *   client.c   opening and closing          object.c   operations on objects, transactions
  *   call.c     requests to the keeper       event.c    what heir_wait() tells
- *   table.c    handles, and their owners    visit.c, snapshot.c   walks; states that are held
- *   lend.c     memory lent for editing      check.c, inspect.c, admin.c, error.c, fork.c
+ *   table.c    handles: claim, attach       give.c     passing tables on, and what else an owner decides
+ *   peer.c     clients that can be given to directly   visit.c, snapshot.c   walks; states that are held
+ *   lend.c     memory lent for editing      crash.c    notes of fatal signals
+ *   check.c, inspect.c, admin.c, error.c, fork.c
  *
  * Locks, in this order: heir.lock; then a table's writer mutex. heir.lock is never held while waiting for the keeper.
  * Operations on objects take no lock of the process: the mapping is found by RCU, so that a thread may detach a
@@ -26,6 +28,7 @@
 #include <urcu/list.h>
 
 struct lend;
+struct peer;
 
 /* How a table is mapped. Replaced as a whole. */
 struct mapping {
@@ -58,6 +61,7 @@ struct queued_event {
 struct heir {
     char ns[NAME_ROOM], socket_path[SOCKET_ROOM], role[NAME_ROOM];
     int timeout_ms;
+    unsigned spin_us;
     uint64_t generation;
     pthread_t thread; /* the one whose end is this client's */
     uint64_t id;
@@ -67,7 +71,12 @@ struct heir {
     pthread_cond_t arrived;
     int socket;      /* -1: no keeper */
     int lost_socket; /* to be closed by the thread that polls it; -1: none */
-    int bell, epoll, timer;
+    int bell, timer;
+    int epoll;    /* what heir_wait() waits for, and the application by heir_fd() */
+    int arrivals; /* what a call waits for: a reply, or that the bell is rung, which it leaves to heir_wait() */
+    bool polled;  /* heir_fd() has been asked for: the application may sleep at any time */
+    bool crash_note;
+    uint64_t rung;   /* count of the bell as of the last look at the owned set */
     bool reading;    /* a thread polls the socket, for all */
     bool connecting; /* a thread is at it */
     bool orphan;     /* the keeper does not know us */
@@ -75,10 +84,11 @@ struct heir {
     struct cds_list_head calls;
     struct cds_list_head events;
     bool rescan;
-    struct owned *seen; /* owned set as of the last look */
+    uint64_t *seen; /* owned set as of the last look */
     uint64_t seen_room;
     struct hash tables;
     struct cds_list_head snapshots;
+    struct cds_list_head peers;
 };
 
 #define FOREVER UINT64_MAX
@@ -100,12 +110,23 @@ int call(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_
 /* The same without waiting for another keeper when there is none, or when it goes away: -ECONNREFUSED. */
 int call_once(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_reply *reply, int *fd);
 
+/* The same as call(), for a reply with WIRE_FDS descriptors. */
+int call_for_both(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_reply *reply,
+                  int fds[WIRE_FDS]);
+
+/* With the lock held, which is let go meanwhile: watch the bell for spin_us at most. true: its count is not `rung` any
+ * more. */
+bool call_spin(struct heir *c, uint64_t rung, uint64_t deadline);
+
+/* This is the connection from now on. */
+void call_connected(struct heir *c, int socket);
+
 /* With the lock held: look whether the connection is alive; come back to a keeper if that is possible at once. */
 void call_service(struct heir *c);
 
 /* ---- table.c */
 struct heir_table *table_find(struct heir *c, uint64_t id);
-/* The handle of a table, mapped from fd, which is consumed. With the lock held. */
+/* The handle of a table, mapped from fd, which is consumed (-1: it is mapped already). With the lock held. */
 int table_open(struct heir *c, const struct wire_reply *reply, int fd, struct heir_table **table);
 /* Whether the table has become this client's, without heir_wait() having told: then the handle is made fit for an
  * owner. */
@@ -121,6 +142,23 @@ void mapping_free(struct mapping *m);
 const void *this_thread(void);
 /* What a table's first page tells. */
 void page_info(const struct store *s, struct heir_info *info);
+
+/* A handle that is in order: 0, or -EINVAL, -ENOTCONN. */
+int table_check(const struct heir_table *t);
+/* Fill in a request's heir data, or a giver's. -EMSGSIZE, -EINVAL. */
+int table_data(struct wire_request *q, const void *data, size_t data_len);
+
+/* ---- peer.c */
+/* The client with this id, if it can be given to directly: to be let go by peer_put(). -EREMOTE: it cannot; -ESRCH:
+ * there is no such client; and what call() returns. */
+int peer_get(struct heir *c, uint64_t id, uint64_t deadline, struct peer **peer);
+void peer_put(struct heir *c, struct peer *p);
+struct party peer_party(const struct peer *p);
+void peers_free(struct heir *c);
+
+/* ---- crash.c */
+int crash_note_begin(struct heir *c); /* -ENOMEM */
+void crash_note_end(struct heir *c);
 
 /* ---- object.c */
 
@@ -142,8 +180,11 @@ bool event_push(struct heir *c, const struct heir_event *event); /* false: no me
  * not ended it itself. t may be NULL. */
 void event_loss(struct heir *c, struct heir_table *t, uint64_t newer);
 void event_scan(struct heir *c); /* which lets the lock go */
-/* The table stands at this entry of the owned set: tell of it if that is news. */
-void event_note(struct heir *c, struct heir_table *t, uint64_t entry);
+/* The table is this client's: tell of it if that is news. */
+void event_note(struct heir *c, struct heir_table *t);
+/* A handle of a table that has come to us without our asking, fit for an owner; NULL. Asking for it lets the lock go.
+ */
+struct heir_table *event_fetch(struct heir *c, uint64_t id);
 
 /* Fields for later must be zero: else they could never get a meaning. */
 bool all_zero(const uint64_t *reserved, size_t count);

@@ -30,6 +30,8 @@ const char *heir_strerror(int error)
         return "the receiver is dead or unknown: find its successor by role name";
     case ENOSPC:
         return "no space: the table has reached max_bytes, or /dev/shm is full (df /dev/shm); nothing was changed";
+    case EDQUOT:
+        return "this user has as many clients, tables or bytes as the keeper allows one user: see heird --help";
     case ENOBUFS:
         return "the value is longer than the buffer: call again with the length that was returned";
     case ERANGE:

@@ -6,7 +6,9 @@
  * its owned set, and each table that names it with an epoch that it has not told of yet is an event. So none can be
  * lost, or come twice.
  */
+#include "bell.h"
 #include "client.h"
+#include "owned.h"
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -56,6 +58,8 @@ static bool tell_transfer(struct heir *c, struct heir_table *t)
                            .from = record.from,
                            .epoch = epoch,
                            .undone = record.undone,
+                           .cause = (enum heir_cause)record.cause,
+                           .code = record.code,
                            .data_len = record.data_len};
     memcpy(e.data, record.data, record.data_len);
     describe(t, &e);
@@ -92,17 +96,16 @@ static bool make_room(struct heir *c, uint64_t count)
     if (count <= c->seen_room)
         return true;
     uint64_t room = count * 2;
-    struct owned *seen = realloc(c->seen, room * sizeof *seen);
+    uint64_t *seen = realloc(c->seen, room * sizeof *seen);
     if (seen == NULL)
         return false;
-    memset((void *)(seen + c->seen_room), 0, (room - c->seen_room) * sizeof *seen);
+    memset(seen + c->seen_room, 0, (room - c->seen_room) * sizeof *seen);
     c->seen = seen;
     c->seen_room = room;
     return true;
 }
 
-/* A handle of a table that has come to us without our asking. Asking for it lets the lock go. */
-static struct heir_table *fetch(struct heir *c, uint64_t id)
+struct heir_table *event_fetch(struct heir *c, uint64_t id)
 {
     struct wire_request q = {.head.type = WIRE_OPEN, .table = id};
     struct wire_reply reply;
@@ -121,67 +124,103 @@ static struct heir_table *fetch(struct heir *c, uint64_t id)
     return r == 0 ? t : NULL;
 }
 
-void event_note(struct heir *c, struct heir_table *t, uint64_t i)
+void event_note(struct heir *c, struct heir_table *t)
 {
-    if (i >= get(&c->page->owned_room) || !make_room(c, i + 1))
+    const struct table_page *page = page_of(&t->mapping->reader);
+    uint64_t owner = get(&page->owner);
+    struct transfer record;
+
+    if (owner_id(owner) != c->id || !transfer_read(page, owner_epoch(owner), &record))
         return;
-    uint64_t epoch = get(&c->page->owned[i].epoch);
-    if (get(&c->page->owned[i].table) != t->id || owner_epoch(get(&page_of(&t->mapping->reader)->owner)) < epoch)
+    uint64_t i = record.entry - 1;
+    if (record.entry == 0 || record.entry > owned_entries(c->page) || !make_room(c, record.entry))
         return;
-    uint64_t before = get(&c->seen[i].table);
-    if (before != 0 && before != t->id)
-        event_loss(c, table_find(c, before), UINT64_MAX);
-    if (!tell_transfer(c, t))
+    uint64_t now = get(&c->page->owned[i]), before = c->seen[i];
+    if (owned_table(now) != t->id)
         return;
-    set(&c->seen[i].epoch, epoch);
-    set(&c->seen[i].table, t->id);
+    if (before != 0 && owned_table(before) != t->id)
+        event_loss(c, table_find(c, owned_table(before)), UINT64_MAX);
+    if (tell_transfer(c, t))
+        c->seen[i] = now;
+}
+
+/* One entry of the owned set has changed since the last look. false: look again. */
+static bool look_at(struct heir *c, uint64_t before, uint64_t now)
+{
+    uint64_t id = owned_table(now);
+
+    if (owned_table(before) != id && before != 0)
+        event_loss(c, table_find(c, owned_table(before)), UINT64_MAX);
+    if (id == 0)
+        return true;
+    struct heir_table *t = event_fetch(c, id);
+    if (t == NULL || t->mapping == NULL)
+        return !c->rescan;
+    uint64_t epoch = owner_epoch(get(&page_of(&t->mapping->reader)->owner));
+    if (owned_ahead(now, epoch) > 0)
+        return false;        /* announced, and not yet done: there will be another ring */
+    event_loss(c, t, epoch); /* lost and won again since we looked */
+    if (tell_transfer(c, t))
+        return true;
+    c->rescan = true; /* no memory */
+    return false;
 }
 
 void event_scan(struct heir *c)
 {
-    uint64_t count = get(&c->page->owned_count);
-
+    c->rung = bell_count(c->page);
     c->rescan = false;
-    if (count > get(&c->page->owned_room) || count > CLIENT_OWNED_MAX || !make_room(c, count))
+    uint64_t count = owned_entries(c->page);
+    if (!make_room(c, count)) {
+        c->rescan = true;
         return;
+    }
     for (uint64_t i = 0; i < count; i++) {
-        const struct owned *entry = &c->page->owned[i];
-        uint64_t id = get(&entry->table), epoch = get(&entry->epoch);
-        struct owned *seen = &c->seen[i];
-        if (peek(&seen->table) == id && peek(&seen->epoch) == epoch)
-            continue;
-        uint64_t before = peek(&seen->table);
-        if (before != 0 && before != id)
-            event_loss(c, table_find(c, before), UINT64_MAX);
-        if (id != 0) {
-            struct heir_table *t = fetch(c, id);
-            seen = &c->seen[i]; /* the lock was let go: another thread may have made room */
-            if (t == NULL && c->rescan)
-                continue;
-            if (t != NULL && t->mapping != NULL) {
-                if (owner_epoch(get(&page_of(&t->mapping->reader)->owner)) < epoch)
-                    continue;            /* announced, and not yet done: there will be another ring */
-                event_loss(c, t, epoch); /* lost and won again since we looked */
-                if (!tell_transfer(c, t)) {
-                    c->rescan = true; /* no memory */
-                    continue;
-                }
-            }
-        }
-        set(&seen->epoch, epoch);
-        set(&seen->table, id);
+        uint64_t now = get(&c->page->owned[i]);
+        if (c->seen[i] != now && look_at(c, c->seen[i], now))
+            c->seen[i] = now;
     }
 }
 
-/* Clear what made heir_fd() readable; true: look at the owned set. */
-static bool drain(struct heir *c)
+/* Clear what made heir_fd() readable. */
+static void drain(struct heir *c)
 {
     uint64_t n;
-    bool rung = read(c->bell, &n, sizeof n) == (ssize_t)sizeof n;
+    if (read(c->bell, &n, sizeof n) < 0) {
+        /* not rung */
+    }
     if (read(c->timer, &n, sizeof n) < 0) {
         /* not expired */
     }
-    return rung || c->rescan;
+}
+
+/* Take the oldest event. */
+static bool take(struct heir *c, struct heir_event *event)
+{
+    if (c->rescan || bell_count(c->page) != c->rung)
+        event_scan(c);
+    if (cds_list_empty(&c->events))
+        return false;
+    struct queued_event *e = cds_list_entry(c->events.next, struct queued_event, list);
+    cds_list_del(&e->list);
+    *event = e->event;
+    free(e);
+    if (!cds_list_empty(&c->events))
+        ring_myself(c); /* for heir_fd(), and for other threads */
+    return true;
+}
+
+/* Sleep until there may be something to do; the lock is let go meanwhile. */
+static void sleep_for_events(struct heir *c, int timeout_ms)
+{
+    bell_sleep(c->page);
+    if (bell_count(c->page) == c->rung) {
+        struct pollfd p = {.fd = c->epoll, .events = POLLIN};
+        pthread_mutex_unlock(&c->lock);
+        poll(&p, 1, timeout_ms);
+        pthread_mutex_lock(&c->lock);
+    }
+    bell_wake(c->page);
 }
 
 int heir_wait(struct heir *c, int timeout_ms, struct heir_event *event)
@@ -194,32 +233,19 @@ int heir_wait(struct heir *c, int timeout_ms, struct heir_event *event)
     if (event == NULL || timeout_ms < -1)
         return -EINVAL;
     pthread_mutex_lock(&c->lock);
-    for (;;) {
+    while (!take(c, event)) {
         call_service(c);
-        if (drain(c))
-            event_scan(c);
-        if (!cds_list_empty(&c->events)) {
-            struct queued_event *e = cds_list_entry(c->events.next, struct queued_event, list);
-            cds_list_del(&e->list);
-            *event = e->event;
-            free(e);
-            if (!cds_list_empty(&c->events))
-                ring_myself(c); /* for heir_fd(), and for other threads */
-            r = 0;
+        drain(c);
+        if (take(c, event))
             break;
-        }
         int left = deadline_left_ms(deadline);
         if (left == 0) {
             event_scan(c); /* the owner word may name us already, and the bell not have been rung yet */
-            if (!cds_list_empty(&c->events))
-                continue;
-            r = -ETIMEDOUT;
+            r = take(c, event) ? 0 : -ETIMEDOUT;
             break;
         }
-        struct pollfd p = {.fd = c->epoll, .events = POLLIN};
-        pthread_mutex_unlock(&c->lock);
-        poll(&p, 1, left);
-        pthread_mutex_lock(&c->lock);
+        if (!call_spin(c, c->rung, deadline))
+            sleep_for_events(c, left);
     }
     pthread_mutex_unlock(&c->lock);
     return r;

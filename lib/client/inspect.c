@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Looking into a namespace straight from shared memory; see heir/inspect.h. Nothing is trusted, nothing is changed. */
 #include "client.h"
+#include "owned.h"
 #include "robust.h"
 #include "shm.h"
 #include <dirent.h>
@@ -174,9 +175,12 @@ static int read_client(const char *ns, const char *id, struct heir_client_info *
         info->uid = page->head.uid;
         info->gid = page->head.gid;
         info->since_ns = page->head.created_ns;
-        uint64_t entries = get(&page->owned_count), room = get(&page->owned_room);
-        for (uint64_t i = 0; i < entries && i < room && i < CLIENT_OWNED_MAX; i++)
-            info->tables += get(&page->owned[i].table) != 0;
+        info->crash_signal = (int32_t)get(&page->crash_signal);
+        info->crash_address = get(&page->crash_address);
+        info->crash_ns = get(&page->crash_ns);
+        uint64_t entries = owned_entries(page);
+        for (uint64_t i = 0; i < entries; i++)
+            info->tables += get(&page->owned[i]) != 0;
         for (unsigned i = 0; i < PINS_A_CLIENT; i++)
             info->pins += get(&page->pins[i].table) != 0;
         info->state = robust_holder(&page->life.mutex) == 0 ? 'X' : process_state(page->pid);

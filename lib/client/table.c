@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Handles of tables: making them, mapping and unmapping, and the calls that change who owns a table. */
+/* Handles of tables: making them, mapping and unmapping, claiming, looking. */
 #include "lend.h"
 #include "objects.h"
 #include "robust.h"
@@ -113,10 +113,10 @@ int table_open(struct heir *c, const struct wire_reply *reply, int fd, struct he
 {
     struct heir_table *t = table_find(c, reply->id);
     struct mapping *m, *old;
-    bool writable = reply->value != 0;
+    bool writable = reply->memory != WIRE_READABLE;
     int r = 0;
 
-    if (fd < 0)
+    if (fd < 0 && (reply->memory != WIRE_MAPPED || t == NULL || t->mapping == NULL || t->mapping->writer.base == NULL))
         return -EPROTONOSUPPORT;
     if (t == NULL && (t = table_new(c, reply->id)) == NULL) {
         close(fd);
@@ -130,7 +130,8 @@ int table_open(struct heir *c, const struct wire_reply *reply, int fd, struct he
             atomic_store_explicit(&t->mapping, m, memory_order_release);
         }
     }
-    close(fd);
+    if (fd >= 0)
+        close(fd);
     if (r == 0 && page_of(&t->mapping->reader)->head.id != reply->id)
         r = -EUCLEAN;
     if (r < 0)
@@ -199,8 +200,7 @@ void table_abort(struct heir_table *t)
     writer_unlock(page_of(&m->writer));
 }
 
-/* A handle that is in order; with its client's lock not needed. */
-static int table_check(const struct heir_table *t)
+int table_check(const struct heir_table *t)
 {
     if (t == NULL)
         return -EINVAL;
@@ -218,11 +218,7 @@ static int put_options(struct wire_request *q, const struct heir_table_options *
 
     if (o == NULL)
         o = &none;
-    if (o->reserved_unsigned != 0 || !all_zero(o->reserved, sizeof o->reserved / sizeof *o->reserved))
-        return -EINVAL;
-    if (o->heir_data_len > HEIR_DATA_MAX)
-        return -EMSGSIZE;
-    if (o->heir_data_len != 0 && o->heir_data == NULL)
+    if (!all_zero(o->reserved, sizeof o->reserved / sizeof *o->reserved))
         return -EINVAL;
     if ((unsigned)o->type > HEIR_DUPLICATE_BAG || (unsigned)o->access > HEIR_PRIVATE || (o->mode & ~0666u) != 0)
         return -EINVAL;
@@ -239,10 +235,17 @@ static int put_options(struct wire_request *q, const struct heir_table_options *
         return -EINVAL;
     q->key_size = o->key_size;
     q->value_size = o->value_size;
-    q->data_len = (uint32_t)o->heir_data_len;
-    if (o->heir_data_len != 0)
-        memcpy(q->data, o->heir_data, o->heir_data_len);
-    return 0;
+    q->lease_ms = o->lease_ms;
+    return table_data(q, o->heir_data, o->heir_data_len);
+}
+
+/* The claim was in line, and its memory had come; if it could not be mapped then, it is asked for again. */
+static int open_mapped(struct heir *c, const struct wire_reply *reply, struct heir_table **table)
+{
+    int r = table_open(c, reply, -1, table);
+    if (r < 0 && (*table = event_fetch(c, reply->id)) != NULL)
+        r = 0;
+    return r;
 }
 
 static int open_by_name(struct heir *c, struct wire_request *q, const char *name, uint64_t deadline,
@@ -256,9 +259,9 @@ static int open_by_name(struct heir *c, struct wire_request *q, const char *name
     if (r < 0)
         return r;
     pthread_mutex_lock(&c->lock);
-    r = table_open(c, &reply, fd, table);
-    if (r == 0 && reply.entry != 0) /* note it as ours now: it may be taken from us before the first heir_wait() */
-        event_note(c, *table, reply.entry - 1);
+    r = reply.memory == WIRE_MAPPED ? open_mapped(c, &reply, table) : table_open(c, &reply, fd, table);
+    if (r == 0) /* if it is ours, note that now: it may be taken from us before the first heir_wait() */
+        event_note(c, *table);
     pthread_mutex_unlock(&c->lock);
     return r;
 }
@@ -325,74 +328,7 @@ int heir_detach(struct heir_table *t)
     return r;
 }
 
-/* ---- Passing tables on -------------------------------------------------------------------------------- */
-
-/* The epoch in which this client owns the table, as it knows; 0 with *error when it does not. */
-static uint64_t owned_epoch(struct heir_table *t, int *error)
-{
-    uint64_t epoch = 0;
-
-    handle_read_begin();
-    struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
-    if (m == NULL || get(&page_of(&m->reader)->destroyed) != 0)
-        *error = -ENOTCONN;
-    else if (t->epoch == 0 || get(&page_of(&m->reader)->owner) != owner_word(t->epoch, t->client->id))
-        *error = -EPERM;
-    else if (t->txn_thread == this_thread())
-        *error = -EBUSY;
-    else
-        epoch = t->epoch;
-    handle_read_end(t);
-    return epoch;
-}
-
-/* Was it this client that ended that epoch, for this reason? The keeper died before it could tell. */
-static bool ended_by_us(struct heir_table *t, uint64_t epoch, enum heir_reason reason)
-{
-    struct transfer record;
-    bool us = false;
-
-    handle_read_begin();
-    struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
-    if (m != NULL && owner_epoch(get(&page_of(&m->reader)->owner)) > epoch &&
-        transfer_read(page_of(&m->reader), epoch + 1, &record))
-        us = record.from == t->client->id && record.reason == reason;
-    handle_read_end(t);
-    return us;
-}
-
-/* An owner's request. Another thread of this process may be writing: the keeper does not wait for it, so we do. */
-static int ask_as_owner(struct heir_table *t, struct wire_request *q, enum heir_reason reason)
-{
-    struct wire_reply reply;
-    uint64_t deadline = deadline_after(t->client->timeout_ms);
-    int r = 0;
-    uint64_t epoch = owned_epoch(t, &r);
-
-    if (epoch == 0 && r == -EPERM && table_catch_up(t))
-        epoch = owned_epoch(t, &r);
-    if (epoch == 0)
-        return r;
-    q->table = t->id;
-    q->epoch = epoch; /* sent again after the keeper died, it must not end a later reign */
-    for (;;) {
-        r = call(t->client, q, deadline, &reply, NULL);
-        if (r != -EBUSY || deadline_left_ms(deadline) == 0)
-            break;
-        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
-    }
-    if ((r == -EPERM || r == -ENOENT) && (q->flags & WIRE_AGAIN) != 0 && reason != 0 && ended_by_us(t, epoch, reason))
-        r = 0;
-    if (r == 0 && reason != 0) {
-        pthread_mutex_lock(&t->client->lock);
-        if (t->epoch == epoch)
-            t->lost = true; /* and that is no news */
-        pthread_mutex_unlock(&t->client->lock);
-    }
-    return r;
-}
-
-static int put_data(struct wire_request *q, const void *data, size_t data_len)
+int table_data(struct wire_request *q, const void *data, size_t data_len)
 {
     if (data_len > HEIR_DATA_MAX)
         return -EMSGSIZE;
@@ -402,63 +338,6 @@ static int put_data(struct wire_request *q, const void *data, size_t data_len)
     if (data_len != 0)
         memcpy(q->data, data, data_len);
     return 0;
-}
-
-int heir_give_away(struct heir_table *t, uint64_t to, const void *data, size_t data_len)
-{
-    struct wire_request q = {.head.type = WIRE_GIVE, .id = to};
-    int r = table_check(t);
-    if (r < 0 || (r = put_data(&q, data, data_len)) < 0)
-        return r;
-    if (to == HEIR_KEEPER || to == t->client->id)
-        return -EINVAL;
-    return ask_as_owner(t, &q, HEIR_GIVEN);
-}
-
-int heir_release(struct heir_table *t)
-{
-    struct wire_request q = {.head.type = WIRE_RELEASE};
-    int r = table_check(t);
-    return r < 0 ? r : ask_as_owner(t, &q, HEIR_RELEASED);
-}
-
-int heir_destroy(struct heir_table *t)
-{
-    struct wire_request q = {.head.type = WIRE_DESTROY};
-    int r = table_check(t);
-    if (r < 0)
-        return r;
-    r = ask_as_owner(t, &q, 0);
-    if (r == -ENOENT && (q.flags & WIRE_AGAIN) != 0)
-        r = 0; /* done by the keeper that died */
-    if (r == 0) {
-        pthread_mutex_lock(&t->client->lock);
-        if (t->mapping != NULL)
-            table_unmap(t); /* in use: heir_close() will */
-        pthread_mutex_unlock(&t->client->lock);
-    }
-    return r;
-}
-
-int heir_set_heir(struct heir_table *t, const char *heir, const void *data, size_t data_len)
-{
-    struct wire_request q = {.head.type = WIRE_SET_HEIR};
-    int r = table_check(t);
-    if (r < 0 || (r = name_heir(heir, q.heir)) < 0 || (r = put_data(&q, data, data_len)) < 0)
-        return r;
-    return ask_as_owner(t, &q, 0);
-}
-
-int heir_rename(struct heir_table *t, const char *name)
-{
-    struct wire_request q = {.head.type = WIRE_RENAME};
-    int r = table_check(t);
-    if (r < 0)
-        return r;
-    if (!name_valid(name))
-        return -EINVAL;
-    strcpy(q.name, name);
-    return ask_as_owner(t, &q, 0);
 }
 
 /* ---- Looking ------------------------------------------------------------------------------------------ */
@@ -493,6 +372,11 @@ void page_info(const struct store *s, struct heir_info *info)
     info->uid = page->head.uid;
     info->gid = page->head.gid;
     info->mode = page->mode;
+    info->lease_ms = page->lease_ms;
+    info->from = record.from;
+    info->reason = (enum heir_reason)record.reason;
+    info->cause = (enum heir_cause)record.cause;
+    info->code = record.code;
 }
 
 int heir_info(struct heir_table *t, struct heir_info *info)

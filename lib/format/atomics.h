@@ -6,6 +6,7 @@
 #define HEIR_ATOMICS_H
 
 #include "layout.h"
+#include "point.h"
 
 static inline uint64_t get(const word_t *w)
 {
@@ -21,6 +22,22 @@ static inline void set(word_t *w, uint64_t value)
 {
     atomic_store_explicit(w, value, memory_order_release);
 }
+
+/* In one total order with other such stores and the loads behind them: what Dekker's algorithm needs. */
+static inline void set_ordered(word_t *w, uint64_t value)
+{
+    atomic_store_explicit(w, value, memory_order_seq_cst);
+}
+
+static inline uint64_t get_ordered(const word_t *w)
+{
+    return atomic_load_explicit(w, memory_order_seq_cst);
+}
+
+#ifdef HEIR_POINTS
+#define set(w, value)         (VISIBLE(), (set)(w, value))
+#define set_ordered(w, value) (VISIBLE(), (set_ordered)(w, value))
+#endif
 
 /* Memory that a reader may look at while a writer, which knows nothing of it, uses it again: the reader finds out
  * afterwards and throws away what it read. That is a race by the letter of C11; these functions are where it lives, and
@@ -40,8 +57,18 @@ static inline void set(word_t *w, uint64_t value)
 
 /* FLAT: with all that it calls, but what is APART, as one function. (Not "cold": that makes compilers take all that may
  * lead there for cold, too.) */
-#define FLAT        __attribute__((flatten))
-#define APART       __attribute__((noinline))
+#define FLAT  __attribute__((flatten))
+#define APART __attribute__((noinline))
+
+/* One who spins lets the other thread of the core have it. */
+static inline void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
 
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)

@@ -34,7 +34,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-#define LAYOUT_VERSION 1u
+#define LAYOUT_VERSION 2u
 #define TABLE_MAGIC    UINT64_C(0x31656c6261746568) /* "hetable1" */
 #define CLIENT_MAGIC   UINT64_C(0x31746e65696c6368) /* "hclient1" */
 #define SPACE_MAGIC    UINT64_C(0x3165636170736568) /* "hespace1" */
@@ -45,8 +45,7 @@
 #define NAME_ROOM      64u
 #define SIZE_CLASSES   53u
 #define RUN_BINS       25u
-#define OWNER_ID_BITS  28u  /* of the owner word; the rest is the epoch */
-#define OWNED_FIRST    192u /* owned-set entries that fit in a fresh client page */
+#define OWNER_ID_BITS  28u /* of the owner word; the rest is the epoch */
 #define PINS_A_CLIENT  16u
 
 typedef _Atomic uint64_t word_t;
@@ -79,9 +78,12 @@ struct transfer {
     uint32_t data_len;
     uint64_t undone;   /* changes rolled back since the last client owned it */
     uint64_t since_ns; /* CLOCK_REALTIME */
+    uint64_t entry;    /* where the table stands in the new owner's set, + 1; a hint. 0: the keeper owns it */
+    uint32_t cause;    /* enum heir_cause: how the last owner that died had ended */
+    int32_t code;
     uint8_t data[HEIR_DATA_MAX];
 };
-static_assert(sizeof(struct transfer) == 552, "format");
+static_assert(sizeof(struct transfer) == 568, "format");
 
 /* What can be set anew. Written whole to settings[(version + 1) & 1], then settings_version is raised: the commit. */
 struct settings {
@@ -137,7 +139,8 @@ struct table_page {
     uint64_t heap_first; /* first page of the heap */
     uint64_t hash_seed;
     uint64_t key_size, value_size;
-    uint32_t type, access, mode, reserved0;
+    uint32_t type, access, mode;
+    uint32_t lease_ms; /* 0: none */
     uint64_t reserved1[1];
     /* 128 */
     word_t owner; /* epoch << 28 | client id: see owner.h. The one store that transfers the table */
@@ -146,7 +149,8 @@ struct table_page {
     word_t waiting;   /* claims in line, for inspection. Written by the keeper alone */
     word_t destroyed; /* 1: removed; claims and writes are refused. Written under the writer mutex */
     word_t wanted;    /* 1: the keeper waits for the writer mutex, and writers let it go first. A hint */
-    uint64_t reserved2[2];
+    word_t renewals;  /* grows with each heir_renew(). Written by the owner */
+    uint64_t reserved2[1];
     /* 192 */
     struct view view;
     /* 256: the writer mutex. It stays where it is for life, and is locked through the writable view only */
@@ -243,11 +247,14 @@ struct separator {
 
 /* ---- Clients ------------------------------------------------------------------------------------------ */
 
-/* A table that the client may own: in it before the owner word names the client, out of it after it names another. */
-struct owned {
-    word_t table; /* id, 0: free entry */
-    word_t epoch; /* hint: the epoch of the client's last transfer; the table's own owner word is the truth */
-};
+/*
+ * The owned set: tables that the client may own. Each entry is one word: the table's id << 24 | the low bits of an
+ * epoch, 0: free. A table is in it before the owner word names the client, and out of it after the word names another:
+ * it may hold more than the client owns, never less. Whoever passes a table to the client enters it (compare and swap);
+ * who passes it on, or the keeper after a death, takes it out.
+ */
+#define OWNED_EPOCH_BITS 24u
+#define OWNED_ID_MAX     ((UINT64_C(1) << (64 - OWNED_EPOCH_BITS)) - 1)
 
 struct pin {
     word_t table; /* id, 0: free */
@@ -262,22 +269,30 @@ struct client_page {
         start_time; /* of the process, clock ticks after boot: tells it from a later one with its pid. Written once */
     word_t closing; /* 144: the client leaves in an orderly way */
     word_t dead;    /* 152: raised by the keeper before it reads the owned set */
-    word_t owned_count; /* 160: entries of `owned` ever used. Monotone; written by the keeper */
-    word_t owned_room;  /* 168: entries backed by memory. Monotone; written by the keeper */
-    uint64_t reserved[2];
+    word_t owned_count; /* 160: entries of `owned` ever used; raised before an entry is. Monotone */
+    word_t owned_room;  /* 168: entries backed by memory. Monotone */
+    /* the doorbell: see bell.h */
+    word_t rung;   /* 176: how often it has been rung */
+    word_t asleep; /* 184: threads that sleep, and want their descriptor to be rung, too */
     /* 192: the life mutex. Locked by the client's thread from heir_open on */
     union {
         pthread_mutex_t mutex;
         uint8_t room[64];
     } life;
-    struct pin pins[PINS_A_CLIENT]; /* 256; written by the keeper */
-    struct owned owned[];           /* 512; written by the keeper */
+    /* 256: the crash note. Written by the client's signal handler, `crash_signal` last */
+    word_t crash_signal;  /* 0: none */
+    word_t crash_address; /* where it happened */
+    word_t crash_ns;      /* CLOCK_REALTIME */
+    uint64_t reserved[5];
+    struct pin pins[PINS_A_CLIENT]; /* 320; written by the keeper, taken back by the client */
+    word_t owned[];                 /* 576 */
 };
 static_assert(offsetof(struct client_page, life) == 192, "format");
-static_assert(offsetof(struct client_page, owned) == 512, "format");
-#define CLIENT_OWNED_MAX  UINT64_C(1048576)
-#define CLIENT_PAGE_BYTES (512 + CLIENT_OWNED_MAX * 16)
-static_assert(512 + OWNED_FIRST * 16 <= PAGE_BYTES, "format");
+static_assert(offsetof(struct client_page, pins) == 320, "format");
+static_assert(offsetof(struct client_page, owned) == 576, "format");
+#define CLIENT_PAGE_BYTES (UINT64_C(8) << 20)
+#define CLIENT_OWNED_MAX  ((CLIENT_PAGE_BYTES - offsetof(struct client_page, owned)) / sizeof(word_t))
+#define OWNED_FIRST       ((PAGE_BYTES - offsetof(struct client_page, owned)) / sizeof(word_t)) /* in a fresh page */
 
 /* ---- The namespace ------------------------------------------------------------------------------------ */
 
@@ -285,7 +300,9 @@ struct space_page {
     struct object_head head;
     word_t next_client; /* 64: ids below have been given out. Raised before the id is used */
     word_t next_table;
-    word_t keeper_pid; /* for people */
+    word_t keeper_pid;  /* for people */
+    word_t tables_peak; /* the most tables that there were at once: no owned set of a sound client is much longer.
+                           Monotone */
 };
 
 #endif

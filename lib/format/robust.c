@@ -45,12 +45,15 @@ static int result(int r)
 #define LOCK_CLOCK CLOCK_MONOTONIC
 #endif
 
-int robust_lock(pthread_mutex_t *mutex)
+int robust_lock_until(pthread_mutex_t *mutex, uint64_t deadline_ns)
 {
-    struct timespec until;
+    struct timespec now, until;
     int r;
 
     do {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if ((uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec >= deadline_ns)
+            return robust_try(mutex);
         clock_gettime(LOCK_CLOCK, &until);
         until.tv_nsec += LOOK_AGAIN_NS;
         until.tv_sec += until.tv_nsec / 1000000000;
@@ -60,18 +63,26 @@ int robust_lock(pthread_mutex_t *mutex)
     return result(r);
 }
 
+int robust_lock(pthread_mutex_t *mutex)
+{
+    return robust_lock_until(mutex, UINT64_MAX);
+}
+
 int robust_try(pthread_mutex_t *mutex)
 {
+    VISIBLE();
     return result(pthread_mutex_trylock(mutex));
 }
 
 void robust_repaired(pthread_mutex_t *mutex)
 {
+    VISIBLE();
     pthread_mutex_consistent(mutex);
 }
 
 void robust_unlock(pthread_mutex_t *mutex)
 {
+    VISIBLE();
     pthread_mutex_unlock(mutex);
 }
 
@@ -110,4 +121,9 @@ void robust_bury(pthread_mutex_t *mutex)
             return;
         }
     }
+}
+
+void robust_wake_watcher(pthread_mutex_t *mutex)
+{
+    syscall(SYS_futex, word_of(mutex), FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }

@@ -20,6 +20,7 @@ int robust_init(pthread_mutex_t *mutex);
 /* 0; -EOWNERDEAD: held, but what it protects must be repaired, then robust_repaired(); -EBUSY (try); -EUCLEAN: lost for
  * ever. */
 int robust_lock(pthread_mutex_t *mutex);
+int robust_lock_until(pthread_mutex_t *mutex, uint64_t deadline_ns); /* CLOCK_MONOTONIC; over: -EBUSY */
 int robust_try(pthread_mutex_t *mutex);
 void robust_repaired(pthread_mutex_t *mutex);
 void robust_unlock(pthread_mutex_t *mutex);
@@ -30,6 +31,9 @@ uint32_t robust_holder(const pthread_mutex_t *mutex);
 /* Ask the kernel to wake us when the holder ends: the word to wait on while it has the value *expected. NULL: there is
  * no holder. */
 const uint32_t *robust_watch(pthread_mutex_t *mutex, uint32_t *expected);
+
+/* Wake who watches, although the holder lives: it has something to tell. */
+void robust_wake_watcher(pthread_mutex_t *mutex);
 
 /* The holder is proven to be dead, but the kernel has missed it: do what it would have done. */
 void robust_bury(pthread_mutex_t *mutex);

@@ -28,12 +28,15 @@ void shm_name(char out[SHM_NAME_ROOM], const char *ns, char kind, const char *na
 
 int shm_create(const char *name, uint64_t bytes, uint64_t backed, unsigned mode)
 {
+    VISIBLE();
     int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd < 0)
         return -errno;
     int r = 0;
+    VISIBLE();
     if (fchmod(fd, mode) < 0 || ftruncate(fd, (off_t)bytes) < 0) /* the umask has no say here */
         r = -errno;
+    VISIBLE();
     while (r == 0 && fallocate(fd, 0, 0, (off_t)backed) < 0) {
         if (errno != EINTR)
             r = -errno;
@@ -54,6 +57,7 @@ int shm_open_object(const char *name, bool writable)
 
 int shm_remove(const char *name)
 {
+    VISIBLE();
     return shm_unlink(name) < 0 ? -errno : 0;
 }
 
@@ -62,6 +66,7 @@ int shm_move(const char *from, const char *to)
     char a[sizeof SHM_FOLDER + SHM_NAME_ROOM], b[sizeof SHM_FOLDER + SHM_NAME_ROOM];
     snprintf(a, sizeof a, SHM_FOLDER "%s", from);
     snprintf(b, sizeof b, SHM_FOLDER "%s", to);
+    VISIBLE();
     return renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_NOREPLACE) < 0 ? -errno : 0;
 }
 

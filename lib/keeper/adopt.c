@@ -3,8 +3,9 @@
  * Taking over what an earlier keeper left: everything in the namespace's shared memory, whole or not.
  *
  * Whatever step the earlier keeper died in, what it left is one of these: an object that is not ready (its creation:
- * removed), a table marked as destroyed (removed), a table in a set of a client that does not own it (taken out), a
- * table whose owner has ended (settled as at any death), a name in a header that is not the file's (the file is right).
+ * removed), a table marked as destroyed (removed), a table whose owner has ended (settled as at any death), a name in a
+ * header that is not the file's (the file is right). A table in the set of a client that does not own it stays there:
+ * clients pass tables to each other meanwhile, and it may be about to be that client's.
  * What is none of these and not whole is set aside: named in the log, left alone, and refused with -EUCLEAN.
  */
 #include "atomics.h"
@@ -118,7 +119,7 @@ static int adopt_client(struct heir_keeper *k, const char *name, int fd, uint64_
     c->ready = true;
     if (get(&k->space->next_client) <= c->id)
         set(&k->space->next_client, c->id + 1);
-    client_watch_process(k, c, NULL);
+    process_watch(k, c, NULL);
     return 0;
 }
 
@@ -166,25 +167,13 @@ static int adopt_table(struct heir_keeper *k, const char *name, int fd, uint64_t
     set(&page->waiting, 0);
     if (get(&k->space->next_table) <= page->head.id)
         set(&k->space->next_table, page->head.id + 1);
-    if (table_enter(k, name, page) == NULL) {
+    struct keeper_table *t = table_enter(k, name, page);
+    if (t == NULL) {
         munmap(page, PAGE_BYTES);
         return -ENOMEM;
     }
+    lease_begin(k, t);
     return 0;
-}
-
-/* Its owned set and the owner words, made to agree. */
-static void adopt_owned(struct heir_keeper *k, struct keeper_client *c)
-{
-    uint64_t count = get(&c->page->owned_count);
-    for (uint64_t i = 0; i < count; i++) {
-        uint64_t id = get(&c->page->owned[i].table);
-        struct keeper_table *t = id != 0 ? table_by_id(k, id) : NULL;
-        if (t != NULL && t->owner == c)
-            t->owned_entry = i;
-        else if (id != 0)
-            owned_remove(c->page, i, id);
-    }
 }
 
 int adopt_all(struct heir_keeper *k)
@@ -199,19 +188,17 @@ int adopt_all(struct heir_keeper *k)
     if (r < 0)
         return r;
     cds_list_for_each_entry_safe(t, next_table, &k->tables, all)
-        reign_adopt(k, t);
-    cds_list_for_each_entry(c, &k->clients, all) {
-        adopt_owned(k, c);
-        reign_pin_again(k, c);
-    }
-    reign_pins_known(k);
+        death_settle(k, t);
+    cds_list_for_each_entry(c, &k->clients, all)
+        pins_again(k, c);
+    pins_known(k);
     if (k->table_count + k->client_count + k->damaged != 0)
         keeper_log(k, HEIR_LOG_NOTICE, "adopted %lu tables and %lu clients of an earlier keeper in %lu us, %lu damaged",
                    (unsigned long)k->table_count, (unsigned long)k->client_count,
                    (unsigned long)((clock_mono_ns() - began) / 1000), (unsigned long)k->damaged);
     cds_list_for_each_entry_safe(c, next, &k->clients, all) {
-        if (robust_holder(&c->page->life.mutex) == 0)
-            reign_end_client(k, c, clock_mono_ns());
+        if (robust_holder(&c->page->life.mutex) == 0 || get(&c->page->crash_signal) != 0)
+            death_of(k, c, clock_mono_ns());
         else if ((r = watcher_add(k, c)) < 0)
             return r;
     }

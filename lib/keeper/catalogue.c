@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 int catalogue_init(struct heir_keeper *k)
@@ -14,7 +15,11 @@ int catalogue_init(struct heir_keeper *k)
     int r = hash_init(&k->tables_by_name);
     if (r == 0)
         r = hash_init(&k->tables_by_id);
-    return r < 0 ? r : hash_init(&k->clients_by_id);
+    if (r == 0)
+        r = hash_init(&k->clients_by_id);
+    if (r == 0)
+        r = hash_init(&k->clients_by_role);
+    return r < 0 ? r : hash_init(&k->users);
 }
 
 void catalogue_free(struct heir_keeper *k)
@@ -22,6 +27,9 @@ void catalogue_free(struct heir_keeper *k)
     hash_deinit(&k->tables_by_name);
     hash_deinit(&k->tables_by_id);
     hash_deinit(&k->clients_by_id);
+    hash_deinit(&k->clients_by_role);
+    users_free(k);
+    hash_deinit(&k->users);
 }
 
 static int match_name(struct cds_lfht_node *node, const void *key)
@@ -57,14 +65,45 @@ struct keeper_client *client_by_id(struct heir_keeper *k, uint64_t id)
     return node != NULL ? caa_container_of(node, struct keeper_client, by_id) : NULL;
 }
 
+static int match_role(struct cds_lfht_node *node, const void *key)
+{
+    return strcmp(caa_container_of(node, struct keeper_client, by_role)->name, key) == 0;
+}
+
 struct keeper_client *client_by_role(struct heir_keeper *k, const char *name)
 {
-    struct keeper_client *c;
-    cds_list_for_each_entry(c, &k->clients, all) {
-        if (strcmp(c->name, name) == 0 && client_lives(c))
-            return c;
+    struct keeper_client *oldest = NULL;
+    struct cds_lfht_iter iter;
+    struct cds_lfht_node *node;
+
+    urcu_bp_read_lock();
+    cds_lfht_for_each_duplicate(k->clients_by_role.ht, hash_text(name), match_role, name, &iter, node)
+    {
+        struct keeper_client *c = caa_container_of(node, struct keeper_client, by_role);
+        if ((oldest == NULL || c->id < oldest->id) && client_lives(c))
+            oldest = c;
     }
-    return NULL;
+    urcu_bp_read_unlock();
+    return oldest;
+}
+
+/* Note whose it is. */
+static void note_owner(struct keeper_table *t, struct keeper_client *owner)
+{
+    if (t->owner == owner)
+        return;
+    cds_list_del_init(&t->of_owner);
+    t->owner = owner;
+    if (owner != NULL)
+        cds_list_add_tail(&t->of_owner, &owner->tables);
+}
+
+struct keeper_client *table_owner(struct heir_keeper *k, struct keeper_table *t)
+{
+    uint64_t id = t->damaged ? HEIR_KEEPER : owner_id(get(&t->page->owner));
+    if (t->owner == NULL ? id != HEIR_KEEPER : t->owner->id != id)
+        note_owner(t, id != HEIR_KEEPER ? client_by_id(k, id) : NULL);
+    return t->owner;
 }
 
 static struct table_name *name_add(struct heir_keeper *k, struct keeper_table *t, const char *name)
@@ -86,20 +125,29 @@ static void name_remove(struct heir_keeper *k, struct table_name *n)
 
 struct keeper_table *table_enter(struct heir_keeper *k, const char *name, struct table_page *page)
 {
+    struct keeper_user *user = user_of(k, page->head.uid);
     struct keeper_table *t = calloc(1, sizeof *t);
-    if (t == NULL || (t->entry = name_add(k, t, name)) == NULL) {
+    if (user == NULL || t == NULL || (t->entry = name_add(k, t, name)) == NULL) {
         free(t);
         return NULL;
     }
+    t->user = user;
+    user->tables++;
+    user->bytes += page->max_bytes;
     t->id = page->head.id;
     t->max_bytes = page->max_bytes;
     t->page = page;
     strcpy(t->name, name);
     CDS_INIT_LIST_HEAD(&t->line);
     CDS_INIT_LIST_HEAD(&t->pins);
+    CDS_INIT_LIST_HEAD(&t->of_owner);
+    CDS_INIT_LIST_HEAD(&t->waited);
+    CDS_INIT_LIST_HEAD(&t->unsettled);
+    CDS_INIT_LIST_HEAD(&t->leased);
     hash_add(&k->tables_by_id, hash_number(t->id), &t->by_id);
     cds_list_add_tail(&t->all, &k->tables);
-    k->table_count++;
+    if (++k->table_count > get(&k->space->tables_peak))
+        set(&k->space->tables_peak, k->table_count);
     return t;
 }
 
@@ -120,7 +168,13 @@ void table_forget(struct heir_keeper *k, struct keeper_table *t)
     name_remove(k, t->entry);
     hash_del(&k->tables_by_id, &t->by_id);
     cds_list_del(&t->all);
+    cds_list_del(&t->of_owner);
+    cds_list_del(&t->waited);
+    cds_list_del(&t->unsettled);
+    cds_list_del(&t->leased);
     k->table_count--;
+    t->user->tables--;
+    t->user->bytes -= t->max_bytes;
     if (t->whole != NULL) {
         munmap(t->whole, t->max_bytes);
         k->wholes--;
@@ -132,19 +186,25 @@ void table_forget(struct heir_keeper *k, struct keeper_table *t)
 
 struct keeper_client *client_enter(struct heir_keeper *k, struct client_page *page)
 {
-    struct keeper_client *c = calloc(1, sizeof *c);
+    struct keeper_user *user = user_of(k, page->head.uid);
+    struct keeper_client *c = user != NULL ? calloc(1, sizeof *c) : NULL;
     if (c == NULL)
         return NULL;
+    c->user = user;
+    user->clients++;
     c->id = page->head.id;
     c->uid = page->head.uid;
     c->gid = page->head.gid;
     memcpy(c->name, page->name, NAME_ROOM);
     c->name[NAME_ROOM - 1] = '\0';
     c->page = page;
-    c->bell = c->pidfd = -1;
+    c->bell = c->pidfd = c->stat = -1;
+    CDS_INIT_LIST_HEAD(&c->tables);
+    CDS_INIT_LIST_HEAD(&c->unsettled);
     CDS_INIT_LIST_HEAD(&c->claims);
     CDS_INIT_LIST_HEAD(&c->pins);
     hash_add(&k->clients_by_id, hash_number(c->id), &c->by_id);
+    hash_add(&k->clients_by_role, hash_text(c->name), &c->by_role);
     struct keeper_client *younger; /* adopted ones come in any order, and the list goes by age */
     struct cds_list_head *place = &k->clients;
     cds_list_for_each_entry_reverse(younger, &k->clients, all) {
@@ -161,17 +221,27 @@ struct keeper_client *client_enter(struct heir_keeper *k, struct client_page *pa
 void client_forget(struct heir_keeper *k, struct keeper_client *c)
 {
     watcher_remove(c);
+    while (!cds_list_empty(&c->tables))
+        note_owner(cds_list_entry(c->tables.next, struct keeper_table, of_owner), NULL);
     hash_del(&k->clients_by_id, &c->by_id);
+    hash_del(&k->clients_by_role, &c->by_role);
     cds_list_del(&c->all);
+    cds_list_del(&c->unsettled);
     k->client_count--;
+    c->user->clients--;
     if (c->bell >= 0)
         close(c->bell);
     if (c->pidfd >= 0) {
         epoll_ctl(k->epoll_fd, EPOLL_CTL_DEL, c->pidfd, NULL); /* a forked child of ours may hold a copy */
         close(c->pidfd);
     }
-    if (c->connection != NULL)
+    if (c->stat >= 0)
+        close(c->stat);
+    if (c->connection != NULL) {
         c->connection->client = NULL;
+        if (get(&c->page->closing) == 0) /* if it lives on (it has noted a crash, and recovered), it must find out */
+            shutdown(c->connection->fd, SHUT_RDWR);
+    }
     munmap(c->page, CLIENT_PAGE_BYTES);
     free(c);
 }

@@ -15,6 +15,15 @@
 
 #define BURST 64 /* messages taken from one connection before others have their turn */
 
+/* More than there is room for, or than this user may have. Nobody is asked to wait for what may never come. */
+static void refuse(struct heir_keeper *k, int fd, const struct ucred *who)
+{
+    if (!k->short_of_descriptors)
+        keeper_log(k, HEIR_LOG_ERROR, "pid %d, uid %u: too many connections, refused", who->pid, who->uid);
+    k->short_of_descriptors = true;
+    close(fd);
+}
+
 void connection_accept(struct heir_keeper *k)
 {
     for (;;) {
@@ -30,17 +39,21 @@ void connection_accept(struct heir_keeper *k)
             }
             return;
         }
-        k->short_of_descriptors = false;
         struct ucred who;
         socklen_t len = sizeof who;
-        struct connection *c = calloc(1, sizeof *c);
-        if (c == NULL || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0) {
-            free(c);
-            close(fd);
+        struct keeper_user *user = NULL;
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0)
+            user = user_of(k, who.uid);
+        struct connection *c =
+            fd < k->descriptors && user != NULL && user_may_connect(k, user) == 0 ? calloc(1, sizeof *c) : NULL;
+        if (c == NULL) {
+            refuse(k, fd, &who);
             continue;
         }
-        *c = (struct connection){.fd = fd, .uid = who.uid, .gid = who.gid, .pid = who.pid};
+        *c = (struct connection){.fd = fd, .uid = who.uid, .gid = who.gid, .pid = who.pid, .user = user};
+        user->connections++;
         cds_list_add(&c->all, &k->connections);
+        k->short_of_descriptors = false;
         if (keeper_poll(k, fd, SOURCE_CONNECTION, (uintptr_t)c) < 0)
             connection_close(k, c);
     }
@@ -53,15 +66,17 @@ void connection_close(struct heir_keeper *k, struct connection *c)
     epoll_ctl(k->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL); /* a forked child of ours may hold a copy */
     close(c->fd);
     cds_list_del(&c->all);
+    c->user->connections--;
+    reign_orders_unheard(k, c);
     free(c);
     if (client == NULL)
         return;
     client->connection = NULL;
-    reign_drop_claims(client);
+    reign_drop_claims(k, client);
     /* The second sign of a death, for when watchers are short: look whether the client lives. One that was only on its
      * way in is gone. */
     if (!client->ready || robust_holder(&client->page->life.mutex) == 0)
-        reign_end_client(k, client, clock_mono_ns());
+        death_of(k, client, clock_mono_ns());
 }
 
 /* Is it a request: 0, or the reason why not. */
@@ -83,7 +98,7 @@ void connection_receive(struct heir_keeper *k, struct connection *c)
     for (int i = 0; i < BURST; i++) {
         struct wire_request q;
         size_t got = 0;
-        int fd, r = wire_receive(c->fd, &q, sizeof q, &got, &fd);
+        int fd, r = wire_receive(c->fd, &q, sizeof q, &got, &fd, 1);
 
         if (r == -EAGAIN)
             return;
@@ -112,7 +127,8 @@ void connection_receive(struct heir_keeper *k, struct connection *c)
     }
 }
 
-void connection_reply(struct connection *c, const struct wire_request *q, struct wire_reply *reply, int fd)
+void connection_reply_with(struct connection *c, const struct wire_request *q, struct wire_reply *reply, const int *fds,
+                           unsigned count)
 {
     reply->head = (struct wire_head){.magic = WIRE_MAGIC,
                                      .version = WIRE_VERSION,
@@ -120,6 +136,11 @@ void connection_reply(struct connection *c, const struct wire_request *q, struct
                                      .length = sizeof *reply,
                                      .serial = q->head.serial};
     /* A client that does not read loses its connection, which the event loop notices; it can come again. */
-    if (wire_send(c->fd, reply, sizeof *reply, fd) < 0)
+    if (wire_send(c->fd, reply, sizeof *reply, fds, count) < 0)
         shutdown(c->fd, SHUT_RDWR);
+}
+
+void connection_reply(struct connection *c, const struct wire_request *q, struct wire_reply *reply, int fd)
+{
+    connection_reply_with(c, q, reply, &fd, fd >= 0 ? 1 : 0);
 }

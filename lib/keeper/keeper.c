@@ -5,6 +5,7 @@
 #include "state.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -20,8 +22,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define RETRY_MOST_MS 100
-#define BACKLOG       1024
+#define RETRY_MOST_MS    100
+#define BACKLOG          1024
+#define DESCRIPTORS_KEPT 64 /* for what must be done, when connections have taken the others */
 
 void keeper_log(struct heir_keeper *k, enum heir_log_level level, const char *format, ...)
 {
@@ -64,7 +67,7 @@ static void retry(struct heir_keeper *k)
     ms = k->retry_ms;
     struct itimerspec off = {0}, now;
     timerfd_settime(k->timer_fd, 0, &off, NULL);
-    reign_retry(k);
+    death_retry(k);
     timerfd_gettime(k->timer_fd, &now);
     if (now.it_value.tv_sec == 0 && now.it_value.tv_nsec == 0)
         k->retry_ms = 0; /* nothing was put off again */
@@ -86,6 +89,9 @@ static void dispatch(struct heir_keeper *k, uint64_t data)
     case SOURCE_TIMER:
         retry(k);
         break;
+    case SOURCE_LEASE:
+        lease_look(k);
+        break;
     case SOURCE_CONNECTION:
         connection_receive(k, (struct connection *)(uintptr_t)(data & ~UINT64_C(7)));
         break;
@@ -95,7 +101,7 @@ static void dispatch(struct heir_keeper *k, uint64_t data)
             epoll_ctl(k->epoll_fd, EPOLL_CTL_DEL, client->pidfd, NULL); /* it would go on telling */
             close(client->pidfd);
             client->pidfd = -1;
-            reign_proven_dead(k, client);
+            death_proven(k, client);
         }
     }
 }
@@ -105,6 +111,7 @@ static void *loop(void *arg)
     struct heir_keeper *k = arg;
     struct epoll_event events[64];
 
+    fault_thread(true);
     while (!k->stopping) {
         int n = epoll_wait(k->epoll_fd, events, 64, -1);
         pthread_mutex_lock(&k->lock);
@@ -215,6 +222,7 @@ static void tear_down(struct heir_keeper *k)
     struct keeper_table *t, *next_table;
     struct keeper_client *c, *next_client;
     struct connection *n, *next;
+    struct order *o, *next_order;
     char name[SHM_NAME_ROOM];
 
     huge_stop(k);
@@ -228,17 +236,17 @@ static void tear_down(struct heir_keeper *k)
     }
     cds_list_for_each_entry(c, &k->clients, all) {
         c->connection = NULL;
-        reign_drop_claims(c);
+        reign_drop_claims(k, c);
     }
     bool empty = (k->adopted || k->fresh) && k->table_count == 0 && k->client_count == 0 && k->damaged == 0;
     cds_list_for_each_entry_safe(t, next_table, &k->tables, all) {
-        struct pin_note *pin, *next_pin;
-        cds_list_for_each_entry_safe(pin, next_pin, &t->pins, list)
-            pin_note_free(pin);
+        pins_forget(t);
         table_forget(k, t);
     }
     cds_list_for_each_entry_safe(c, next_client, &k->clients, all)
         client_forget(k, c);
+    cds_list_for_each_entry_safe(o, next_order, &k->orders, all)
+        free(o);
     catalogue_free(k);
     if (k->space != NULL) {
         if (empty) { /* no number is remembered by anybody */
@@ -251,6 +259,7 @@ static void tear_down(struct heir_keeper *k)
     close_fd(&k->epoll_fd);
     close_fd(&k->stop_fd);
     close_fd(&k->timer_fd);
+    close_fd(&k->lease_fd);
     pthread_mutex_destroy(&k->lock);
     free(k);
 }
@@ -318,6 +327,24 @@ static bool kernel_has_waitv(void)
     return syscall(SYS_futex_waitv, NULL, 0, 0, NULL, 0) == 0 || errno != ENOSYS;
 }
 
+static uint64_t or_default(uint64_t limit, uint64_t fallback)
+{
+    return limit != 0 ? limit : fallback;
+}
+
+static void set_limits(struct heir_keeper *k, const struct heir_keeper_options *o)
+{
+    struct rlimit files;
+
+    k->clients_per_uid = or_default(o->clients_per_uid, 1000);
+    k->tables_per_uid = or_default(o->tables_per_uid, 10000);
+    k->bytes_per_uid = or_default(o->bytes_per_uid, UINT64_MAX);
+    k->descriptors = INT_MAX;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < INT_MAX)
+        k->descriptors =
+            (int)(files.rlim_cur - (files.rlim_cur / 4 < DESCRIPTORS_KEPT ? files.rlim_cur / 4 : DESCRIPTORS_KEPT));
+}
+
 static int start(struct heir_keeper *k, const struct heir_keeper_options *o)
 {
     bool folder;
@@ -329,6 +356,9 @@ static int start(struct heir_keeper *k, const struct heir_keeper_options *o)
     }
     if ((o->socket_mode & ~0777u) != 0)
         return -EINVAL;
+    set_limits(k, o);
+    if ((r = fault_guard()) < 0)
+        return r;
     if ((r = name_space(o->ns, k->ns)) < 0 || (r = name_socket(o->socket, k->ns, k->socket, &folder)) < 0)
         return r;
     if (!kernel_has_waitv())
@@ -340,19 +370,24 @@ static int start(struct heir_keeper *k, const struct heir_keeper_options *o)
     k->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     k->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     k->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (k->epoll_fd < 0 || k->stop_fd < 0 || k->timer_fd < 0)
+    k->lease_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (k->epoll_fd < 0 || k->stop_fd < 0 || k->timer_fd < 0 || k->lease_fd < 0)
         return -errno;
     if ((r = listen_at(k, o->socket_mode)) < 0)
         return r;
     if ((r = keeper_poll(k, k->listen_fd, SOURCE_LISTEN, 0)) < 0 ||
-        (r = keeper_poll(k, k->stop_fd, SOURCE_STOP, 0)) < 0 || (r = keeper_poll(k, k->timer_fd, SOURCE_TIMER, 0)) < 0)
+        (r = keeper_poll(k, k->stop_fd, SOURCE_STOP, 0)) < 0 ||
+        (r = keeper_poll(k, k->timer_fd, SOURCE_TIMER, 0)) < 0 ||
+        (r = keeper_poll(k, k->lease_fd, SOURCE_LEASE, 0)) < 0)
         return r;
+    fault_thread(true);
     pthread_mutex_lock(&k->lock);
     if (o->purge)
         r = purge_all(k);
     if (r == 0)
         r = adopt_all(k);
     pthread_mutex_unlock(&k->lock);
+    fault_thread(false);
     if (r < 0 || (!o->no_huge_pages && (r = huge_start(k)) < 0))
         return r;
     return -pthread_create(&k->loop, NULL, loop, k);
@@ -372,12 +407,17 @@ int heir_keeper_start(const struct heir_keeper_options *options, struct heir_kee
     k->log = o->log;
     k->log_arg = o->log_arg;
     k->started_ns = clock_mono_ns();
-    k->space_fd = k->listen_fd = k->epoll_fd = k->stop_fd = k->timer_fd = -1;
+    k->space_fd = k->listen_fd = k->epoll_fd = k->stop_fd = k->timer_fd = k->lease_fd = -1;
     pthread_mutex_init(&k->lock, NULL);
     CDS_INIT_LIST_HEAD(&k->tables);
     CDS_INIT_LIST_HEAD(&k->clients);
     CDS_INIT_LIST_HEAD(&k->connections);
     CDS_INIT_LIST_HEAD(&k->watchers);
+    CDS_INIT_LIST_HEAD(&k->unsettled);
+    CDS_INIT_LIST_HEAD(&k->dying);
+    CDS_INIT_LIST_HEAD(&k->waited);
+    CDS_INIT_LIST_HEAD(&k->leased);
+    CDS_INIT_LIST_HEAD(&k->orders);
     int r = start(k, o);
     if (r < 0) {
         tear_down(k);

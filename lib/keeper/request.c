@@ -15,12 +15,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77 /* Linux 6.5 */
-#endif
-
-#define REPLIED 1 /* a handler's: the reply has been sent, or will be */
-
 /* ---- Who may ------------------------------------------------------------------------------------------ */
 
 bool may_own(const struct heir_keeper *k, uint32_t uid, uint32_t gid, const struct keeper_table *t)
@@ -49,55 +43,15 @@ static bool administrator(const struct connection *c)
 
 /* ---- Clients ------------------------------------------------------------------------------------------ */
 
-/* When the process started, in clock ticks after boot: field 22 of /proc/PID/stat. 0: unknown. */
-static uint64_t start_time(int32_t pid)
-{
-    char path[64], text[1024];
-    unsigned long long ticks = 0;
-
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    FILE *f = fopen(path, "re");
-    if (f == NULL)
-        return 0;
-    size_t n = fread(text, 1, sizeof text - 1, f);
-    fclose(f);
-    text[n] = '\0';
-    char *p = strrchr(text, ')'); /* the name before it may hold anything */
-    if (p == NULL ||
-        sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &ticks) != 1)
-        return 0;
-    return ticks;
-}
-
-/* A descriptor that proves the process's end. -1: none can be had. */
-static int pidfd_of(const struct connection *c, const struct client_page *page)
-{
-    int fd = -1;
-    socklen_t len = sizeof fd;
-
-    if (c != NULL && getsockopt(c->fd, SOL_SOCKET, SO_PEERPIDFD, &fd, &len) == 0)
-        return fd;
-    fd = (int)syscall(SYS_pidfd_open, page->pid, 0);
-    if (fd >= 0 && (page->start_time == 0 || start_time(page->pid) != page->start_time)) {
-        close(fd); /* a later process with its pid */
-        fd = -1;
-    }
-    return fd;
-}
-
-void client_watch_process(struct heir_keeper *k, struct keeper_client *client, const struct connection *c)
-{
-    client->pidfd = pidfd_of(c, client->page);
-    if (client->pidfd >= 0)
-        keeper_poll(k, client->pidfd, SOURCE_PIDFD, client->id);
-}
-
 static int client_create(struct heir_keeper *k, const struct connection *c, const struct wire_request *q,
                          struct keeper_client **client, int *page_fd)
 {
     uint64_t id = get(&k->space->next_client);
     char name[SHM_NAME_ROOM], text[24];
+    int r = user_may_open(k, c->user);
 
+    if (r < 0)
+        return r;
     if (id > OWNER_ID_MAX)
         return -EOVERFLOW;
     set(&k->space->next_client, id + 1); /* before it is used */
@@ -107,15 +61,14 @@ static int client_create(struct heir_keeper *k, const struct connection *c, cons
     if (fd < 0)
         return fd;
     struct client_page *page = shm_map(fd, CLIENT_PAGE_BYTES, true);
-    int r = page == NULL ? -ENOMEM : robust_init(&page->life.mutex);
+    r = page == NULL ? -ENOMEM : robust_init(&page->life.mutex);
     if (r == 0) {
         head_init(&page->head, id, c->uid, c->gid);
         memcpy(page->name, q->name, NAME_ROOM);
         page->pid = c->pid;
         page->tid = q->tid;
-        page->start_time = start_time(c->pid);
-        set(&page->owned_room,
-            OWNED_FIRST + (PAGE_BYTES - offsetof(struct client_page, owned) - OWNED_FIRST * 16) / 16);
+        page->start_time = process_start_time(c->pid);
+        set(&page->owned_room, OWNED_FIRST);
         /* visible to others now: */
         set(&page->head.magic, CLIENT_MAGIC);
         *client = client_enter(k, page);
@@ -161,8 +114,8 @@ static int hello(struct heir_keeper *k, struct connection *c, const struct wire_
             client->connection->client = NULL; /* the old connection is a dead one */
         if (client->bell >= 0)
             close(client->bell);
-        reign_drop_claims(client); /* it sends them again */
-        reign_pins_looked_at(client);
+        reign_drop_claims(k, client); /* it sends them again */
+        pins_looked_at(client);
     } else {
         if (!name_valid(q->name))
             return -EINVAL;
@@ -170,7 +123,7 @@ static int hello(struct heir_keeper *k, struct connection *c, const struct wire_
             return r;
     }
     if (client->pidfd < 0)
-        client_watch_process(k, client, c);
+        process_watch(k, client, c);
     client->bell = *fd;
     *fd = -1;
     client->connection = c;
@@ -202,17 +155,21 @@ static int ready(struct heir_keeper *k, struct keeper_client *client)
 /* ---- Tables ------------------------------------------------------------------------------------------- */
 
 void request_reply_table(struct heir_keeper *k, struct connection *c, const struct wire_request *q,
-                         struct keeper_table *t, bool writable)
+                         struct keeper_table *t, enum wire_memory memory, int error)
 {
     char name[SHM_NAME_ROOM];
-    shm_name(name, k->ns, 't', t->name);
-    int fd = shm_open_object(name, writable);
-    struct wire_reply reply = {.error = fd < 0 ? fd : 0,
+    int fd = -1;
+
+    if (memory != WIRE_MAPPED) {
+        shm_name(name, k->ns, 't', t->name);
+        fd = shm_open_object(name, memory == WIRE_WRITABLE);
+        error = fd < 0 ? fd : error;
+    }
+    struct wire_reply reply = {.error = error,
                                .id = t->id,
                                .epoch = owner_epoch(get(&t->page->owner)),
                                .max_bytes = t->max_bytes,
-                               .value = writable,
-                               .entry = t->owner != NULL && t->owner == c->client ? t->owned_entry + 1 : 0};
+                               .memory = memory};
     connection_reply(c, q, &reply, fd);
     if (fd >= 0)
         close(fd);
@@ -240,7 +197,7 @@ static int create(struct heir_keeper *k, struct connection *c, const struct wire
         return adopt_missing(k, q->name);
     if (r < 0)
         return r;
-    request_reply_table(k, c, q, t, true);
+    request_reply_table(k, c, q, t, WIRE_WRITABLE, 0);
     return REPLIED;
 }
 
@@ -253,9 +210,9 @@ static int create_new(struct heir_keeper *k, struct connection *c, const struct 
     t = table_by_name(k, q->name);
     if (t == NULL)
         return create(k, c, q);
-    if ((q->head.serial != 0 && (q->flags & WIRE_AGAIN) != 0) && t->owner == c->client &&
+    if ((q->head.serial != 0 && (q->flags & WIRE_AGAIN) != 0) && table_owner(k, t) == c->client &&
         owner_epoch(get(&t->page->owner)) == 1) {
-        request_reply_table(k, c, q, t, true);
+        request_reply_table(k, c, q, t, WIRE_WRITABLE, 0);
         return REPLIED;
     }
     return -EEXIST;
@@ -279,39 +236,23 @@ static int claim(struct heir_keeper *k, struct connection *c, const struct wire_
     if (options &&
         (q->type != t->page->type || q->key_size != t->page->key_size || q->value_size != t->page->value_size))
         return -EPROTOTYPE;
-    if (t->owner == c->client) {
-        request_reply_table(k, c, q, t, true);
+    if (table_owner(k, t) == c->client) {
+        request_reply_table(k, c, q, t, WIRE_WRITABLE, 0);
         return REPLIED;
     }
-    if (t->owner != NULL && (q->flags & WIRE_NO_WAIT) != 0)
+    if (table_owner(k, t) != NULL && (q->flags & WIRE_NO_WAIT) != 0)
         return -EBUSY;
-    struct claim *claim = malloc(sizeof *claim);
-    if (claim == NULL)
-        return -ENOMEM;
-    claim->client = c->client;
-    claim->table = t;
-    claim->request = *q;
-    cds_list_add_tail(&claim->line, &t->line);
-    cds_list_add_tail(&claim->mine, &c->client->claims);
-    if (t->owner == NULL)
-        reign_grant(k, t);
-    else
-        reign_count_waiting(t);
-    return REPLIED;
+    return reign_wait_in_line(k, t, c->client, q);
 }
 
-static int cancel(struct connection *c, const struct wire_request *q)
+static int cancel(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
 {
     struct claim *claim;
     cds_list_for_each_entry(claim, &c->client->claims, mine) {
         if (claim->request.head.serial == q->id) {
-            struct keeper_table *t = claim->table;
             struct wire_reply reply = {.error = -ETIMEDOUT};
             connection_reply(c, &claim->request, &reply, -1);
-            cds_list_del(&claim->line);
-            cds_list_del(&claim->mine);
-            free(claim);
-            reign_count_waiting(t);
+            reign_claim_free(k, claim);
             return 0;
         }
     }
@@ -327,12 +268,11 @@ static int attach(struct heir_keeper *k, struct connection *c, const struct wire
     t = table_by_name(k, q->name);
     if (t == NULL)
         return adopt_missing(k, q->name);
-    if (t->owner != c->client) {
-        if (!may_read(c, t) || t->page->access == HEIR_PRIVATE)
-            return -EACCES;
-    }
-    request_reply_table(k, c, q, t,
-                        t->owner == c->client || (t->page->access == HEIR_PUBLIC && may_own(k, c->uid, c->gid, t)));
+    bool own = table_owner(k, t) == c->client,
+         writable = t->page->access == HEIR_PUBLIC && may_own(k, c->uid, c->gid, t);
+    if (!own && (!may_read(c, t) || t->page->access == HEIR_PRIVATE))
+        return -EACCES;
+    request_reply_table(k, c, q, t, own || writable ? WIRE_WRITABLE : WIRE_READABLE, 0);
     return REPLIED;
 }
 
@@ -344,7 +284,13 @@ static int own(struct heir_keeper *k, const struct connection *c, const struct w
         return -ENOENT;
     if (q->epoch != 0 && q->epoch != owner_epoch(get(&(*t)->page->owner)))
         return -EPERM;
-    return (*t)->owner == c->client ? 0 : -EPERM;
+    return table_owner(k, *t) == c->client ? 0 : -EPERM;
+}
+
+static int pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, const struct passing *how)
+{
+    int r = reign_pass(k, t, to, how);
+    return r == -EAGAIN ? -EPERM : r; /* another thread of the owner has been quicker */
 }
 
 static int give(struct heir_keeper *k, const struct connection *c, const struct wire_request *q)
@@ -361,7 +307,28 @@ static int give(struct heir_keeper *k, const struct connection *c, const struct 
         return -ESRCH;
     if (!may_own(k, to->uid, to->gid, t))
         return -EACCES;
-    return reign_pass(k, t, to, HEIR_GIVEN, q->data, q->data_len);
+    return pass(k, t, to, &(struct passing){.reason = HEIR_GIVEN, .data = q->data, .data_len = q->data_len});
+}
+
+/* What a client needs to give to another without us: both are one user's, and could trace each other as well. */
+static int peer(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
+{
+    struct keeper_client *to = client_by_id(k, q->id);
+    char name[SHM_NAME_ROOM], id[24];
+
+    if (to == NULL || !client_lives(to))
+        return -ESRCH;
+    if (to->uid != c->client->uid || to->gid != c->client->gid || to->bell < 0)
+        return -EREMOTE;
+    snprintf(id, sizeof id, "%lu", (unsigned long)to->id);
+    shm_name(name, k->ns, 'c', id);
+    int page = shm_open_object(name, true);
+    if (page < 0)
+        return page;
+    struct wire_reply reply = {.id = to->id};
+    connection_reply_with(c, q, &reply, (int[]){page, to->bell}, 2);
+    close(page);
+    return REPLIED;
 }
 
 static int set_heir(struct keeper_table *t, const struct wire_request *q)
@@ -407,7 +374,7 @@ static int rename_table(struct heir_keeper *k, struct keeper_table *t, const str
     return 0;
 }
 
-static int revoke_table(struct heir_keeper *k, const struct connection *c, const struct wire_request *q)
+static int revoke_table(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
 {
     struct keeper_table *t;
 
@@ -418,9 +385,7 @@ static int revoke_table(struct heir_keeper *k, const struct connection *c, const
     t = table_by_name(k, q->name);
     if (t == NULL)
         return -ENOENT;
-    if (t->owner == NULL)
-        return -EALREADY;
-    return reign_pass(k, t, NULL, HEIR_REVOKED, NULL, 0);
+    return reign_revoke(k, t, (q->flags & WIRE_FORCE) != 0, c, q);
 }
 
 static int pin(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
@@ -430,9 +395,9 @@ static int pin(struct heir_keeper *k, struct connection *c, const struct wire_re
 
     if (t == NULL)
         return -ENOENT;
-    if (t->owner != c->client && (!may_read(c, t) || t->page->access == HEIR_PRIVATE))
+    if (table_owner(k, t) != c->client && (!may_read(c, t) || t->page->access == HEIR_PRIVATE))
         return -EACCES;
-    int r = reign_pin(k, t, c->client, &reply.value);
+    int r = pin_grant(t, c->client, &reply.value);
     if (r < 0)
         return r;
     connection_reply(c, q, &reply, -1);
@@ -492,7 +457,7 @@ static int handle(struct heir_keeper *k, struct connection *c, const struct wire
     case WIRE_CLAIM:
         return claim(k, c, q);
     case WIRE_CANCEL:
-        return cancel(c, q);
+        return cancel(k, c, q);
     case WIRE_ATTACH:
         return attach(k, c, q);
     case WIRE_FIND:
@@ -501,22 +466,24 @@ static int handle(struct heir_keeper *k, struct connection *c, const struct wire
         return pin(k, c, q);
     case WIRE_UNPIN:
         t = table_by_id(k, q->table);
-        return t != NULL ? reign_unpin(t, c->client, q->id) : -ENOENT;
+        return t != NULL ? pin_release(t, c->client, q->id) : -ENOENT;
     case WIRE_GIVE:
         return give(k, c, q);
+    case WIRE_PEER:
+        return peer(k, c, q);
     case WIRE_CLOSE:
         set(&c->client->page->closing, 1);
-        reign_end_client(k, c->client, clock_mono_ns());
+        death_of(k, c->client, clock_mono_ns());
         return 0;
     }
     if ((r = own(k, c, q, &t)) < 0)
         return r;
     switch (q->head.type) {
     case WIRE_OPEN:
-        request_reply_table(k, c, q, t, true);
+        request_reply_table(k, c, q, t, WIRE_WRITABLE, 0);
         return REPLIED;
     case WIRE_RELEASE:
-        return reign_pass(k, t, NULL, HEIR_RELEASED, NULL, 0);
+        return pass(k, t, NULL, &(struct passing){.reason = HEIR_RELEASED});
     case WIRE_DESTROY:
         return reign_destroy(k, t);
     case WIRE_SET_HEIR:

@@ -3,9 +3,15 @@
  * What the keeper knows. All of it can be rebuilt from shared memory: that is what adopt.c does.
  *
  *   keeper.c      starting, stopping, the event loop       watcher.c   threads that wait for deaths
- *   connection.c  sockets and messages                     reign.c     who owns what: reclaim, grant, give
- *   request.c     what clients ask for                     adopt.c     taking over what an earlier keeper left
- *   catalogue.c   tables and clients, found by name or id  huge.c      memory in larger pages
+ *   connection.c  sockets and messages                     reign.c     who owns what: pass, grant, create, destroy
+ *   request.c     what clients ask for                     death.c     clients that end: their tables go to the heirs
+ *   catalogue.c   tables and clients, found by name or id  adopt.c     taking over what an earlier keeper left
+ *   process.c     what the kernel tells of a process       lease.c     owners that must show that they are well
+ *   pin.c         states that are held for readers         user.c      what one uid may have
+ *   fault.c       memory that a client has cut off         huge.c      memory in larger pages
+ *
+ * Clients of one uid pass tables to each other without asking: who owns a table is what its owner word says, and what
+ * the keeper has noted of it is as old as its last look (table_owner).
  *
  * One lock, keeper.lock, protects all of it; the event loop and the watchers take it for the time of one event. Below
  * it come only the writer mutexes of tables, which are tried and never waited for: no client can hold the keeper up.
@@ -16,6 +22,7 @@
 #include "hash.h"
 #include "layout.h"
 #include "name.h"
+#include "owner.h"
 #include "wire.h"
 #include <heir/keeper.h>
 #include <urcu/list.h>
@@ -31,14 +38,26 @@ struct keeper_client {
     struct connection *connection; /* NULL: not connected now */
     int bell;                      /* eventfd; -1: none */
     int pidfd;                     /* -1: none */
+    int stat;                      /* /proc/PID/stat, opened while it lived; -1: none */
     bool ready;                    /* its life mutex has been locked */
     bool dying;                    /* being reclaimed: waits for a writer mutex */
-    bool proven;                   /* its process is proven to have ended */
-    uint64_t owns;                 /* tables whose `owner` it is */
+    bool proven;                   /* its process is proven to have ended, or never to run again */
+    enum heir_cause cause;         /* how it has ended */
+    int code;
+    struct keeper_user *user;
     struct watcher *watcher;
+    struct cds_list_head tables; /* which it owned when we last looked at them */
     struct cds_list_head claims, pins;
-    struct cds_list_head all; /* keeper.clients, oldest first */
-    struct cds_lfht_node by_id;
+    struct cds_list_head unsettled; /* of keeper.dying */
+    struct cds_list_head all;       /* keeper.clients, oldest first */
+    struct cds_lfht_node by_id, by_role;
+};
+
+/* What one uid has. */
+struct keeper_user {
+    uint32_t uid;
+    uint64_t connections, clients, tables, bytes;
+    struct cds_lfht_node by_uid;
 };
 
 /* A claim in line. */
@@ -46,8 +65,17 @@ struct claim {
     struct keeper_client *client;
     struct keeper_table *table;
     struct wire_request request;
+    bool mapped;               /* the client has the table's memory already */
     struct cds_list_head line; /* of the table */
     struct cds_list_head mine; /* of the client */
+};
+
+/* An order to take a table from an owner who had to be killed for it: it is carried out when that has ended. */
+struct order {
+    uint64_t table, client;
+    struct connection *connection; /* who is told then; NULL: nobody */
+    struct wire_request request;
+    struct cds_list_head all; /* keeper.orders */
 };
 
 /* A transfer that the log will tell of. */
@@ -78,16 +106,22 @@ struct keeper_table {
     char name[NAME_ROOM];
     struct table_name *entry;
     struct table_page *page;        /* the first page only */
-    struct keeper_client *owner;    /* NULL: the keeper */
-    uint64_t owned_entry;           /* in the owner's set */
+    struct keeper_client *owner;    /* as of our last look: see table_owner(). NULL: the keeper */
+    struct keeper_user *user;       /* who created it */
+    uint64_t lease_state;           /* what changes when the owner is well, as of the last look */
+    uint64_t lease_since_ns;        /* since when it has not changed */
     uint8_t *whole;                 /* all of it, mapped by huge.c; NULL: it is not */
     uint64_t huge_limit;            /* the table's limit when we last looked */
     uint64_t huge_front, huge_heap; /* so far it has been made into huge pages, or cannot be; see huge.c */
+    bool damaged;                   /* it could not be repaired: nobody owns it */
     uint32_t busy_with;             /* the thread that held its writer mutex when we last tried in vain */
-    bool unsettled;                 /* its writer mutex was busy: try again */
     struct cds_list_head line;      /* claims, first come first */
     struct cds_list_head pins;
-    struct cds_list_head all; /* keeper.tables */
+    struct cds_list_head of_owner;  /* of its owner's tables */
+    struct cds_list_head waited;    /* of keeper.waited, while somebody is in line */
+    struct cds_list_head unsettled; /* of keeper.unsettled: its writer mutex was busy, try again */
+    struct cds_list_head leased;    /* of keeper.leased, if it has a lease */
+    struct cds_list_head all;       /* keeper.tables */
     struct cds_lfht_node by_id;
 };
 
@@ -98,7 +132,9 @@ struct heir_keeper {
     heir_log *log;
     void *log_arg;
     struct space_page *space;
-    int space_fd, listen_fd, epoll_fd, stop_fd, timer_fd;
+    int space_fd, listen_fd, epoll_fd, stop_fd, timer_fd, lease_fd;
+    int descriptors; /* beyond this number they are for what must be done, not for new connections */
+    uint64_t clients_per_uid, tables_per_uid, bytes_per_uid;
     pthread_t loop, huge_thread;
     pthread_cond_t huge_wake;
     _Atomic bool huge_stop;
@@ -113,8 +149,9 @@ struct heir_keeper {
     unsigned notes;
     uint64_t notes_lost;
     struct note note[NOTES];
-    struct hash tables_by_name, tables_by_id, clients_by_id;
+    struct hash tables_by_name, tables_by_id, clients_by_id, clients_by_role, users;
     struct cds_list_head tables, clients, connections, watchers;
+    struct cds_list_head unsettled, dying, waited, leased, orders;
     struct cds_list_head running; /* keepers of this process */
 };
 
@@ -131,6 +168,8 @@ struct keeper_table *table_by_name(struct heir_keeper *k, const char *name);
 struct keeper_table *table_by_id(struct heir_keeper *k, uint64_t id);
 struct keeper_client *client_by_id(struct heir_keeper *k, uint64_t id);
 struct keeper_client *client_by_role(struct heir_keeper *k, const char *name); /* the oldest that lives */
+/* Who owns it, by its owner word. NULL: the keeper, or one that is no more. */
+struct keeper_client *table_owner(struct heir_keeper *k, struct keeper_table *t);
 
 /* Enter an existing object, whose page this consumes on success. NULL: no memory. */
 struct keeper_table *table_enter(struct heir_keeper *k, const char *name, struct table_page *page);
@@ -139,41 +178,95 @@ int table_rename(struct heir_keeper *k, struct keeper_table *t, const char *name
 void table_forget(struct heir_keeper *k, struct keeper_table *t);
 void client_forget(struct heir_keeper *k, struct keeper_client *c);
 
+/* ---- user.c */
+struct keeper_user *user_of(struct heir_keeper *k, uint32_t uid); /* NULL: no memory */
+void users_free(struct heir_keeper *k);
+/* Whether it may have one more: 0, -EDQUOT. */
+int user_may_connect(const struct heir_keeper *k, const struct keeper_user *u);
+int user_may_open(const struct heir_keeper *k, const struct keeper_user *u);
+int user_may_create(const struct heir_keeper *k, const struct keeper_user *u, uint64_t bytes);
+
 /* ---- watcher.c */
 int watcher_add(struct heir_keeper *k, struct keeper_client *c);
 void watcher_remove(struct keeper_client *c);
 void watchers_stop(struct heir_keeper *k);
 
+/* ---- process.c */
+/* Hold what proves the end of the client's process, and tells of it; c: its connection, NULL when there is none. */
+void process_watch(struct heir_keeper *k, struct keeper_client *client, const struct connection *c);
+/* When the process started, in clock ticks after boot; 0: unknown. */
+uint64_t process_start_time(int32_t pid);
+/* Note how the client has ended. */
+void process_cause(struct keeper_client *c);
+/* Its process writes a core dump: no thread of it will ever run again. */
+bool process_dumps(const struct keeper_client *c);
+int process_kill(const struct keeper_client *c); /* -ESRCH: there is no hold on it */
+
 /* ---- reign.c */
 bool client_lives(const struct keeper_client *c);
 void reign_ring(struct keeper_client *c);
-/* The client has ended, or leaves: hand on all it owns, then forget it. since_ns: when that was noticed. */
-void reign_end_client(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns);
-/* Its process has ended, says the kernel: what it held is free. */
-void reign_proven_dead(struct heir_keeper *k, struct keeper_client *c);
+/* The writer mutex: 0: held, and the table is at its last commit. -EBUSY; -EUCLEAN: it cannot be repaired. */
+int reign_lock(struct heir_keeper *k, struct keeper_table *t);
+/* Come again for this table, or this dying client. */
+void reign_put_off(struct heir_keeper *k, struct keeper_table *t);
+/* Pass it on; the writer mutex is held. to: NULL: to the keeper. */
+int reign_transfer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, const struct passing *how);
+/* Tell the log of the transfer that has just been made; and of those that were to wait. */
+void reign_note(struct heir_keeper *k, const struct keeper_table *t);
+void reign_tell_notes(struct heir_keeper *k);
 /* The keeper owns the table: give it to the first in line. */
 void reign_grant(struct heir_keeper *k, struct keeper_table *t);
+/* The owner waits in line for what it owns by now: that is granted. */
+void reign_answer_owner(struct heir_keeper *k, struct keeper_table *t);
 /* From the living owner (or the keeper) to a living client, or to the keeper (NULL). -EBUSY: a write is going on. */
-int reign_pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, enum heir_reason reason,
-               const void *data, size_t data_len);
+int reign_pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, const struct passing *how);
 int reign_destroy(struct heir_keeper *k, struct keeper_table *t);
+void reign_destroy_locked(struct heir_keeper *k, struct keeper_table *t); /* the mutex is let go */
 int reign_create(struct heir_keeper *k, struct keeper_client *c, const struct wire_request *q,
                  struct keeper_table **table);
-/* A table as found at start: settle whose it is. */
-void reign_adopt(struct heir_keeper *k, struct keeper_table *t);
-/* Whatever was put off. */
-void reign_retry(struct heir_keeper *k);
-/* Note the pins that a client's page tells of, at start; and when all are noted. */
-void reign_pin_again(struct heir_keeper *k, struct keeper_client *c);
-void reign_pins_known(struct heir_keeper *k);
-/* The client is back: what it has let go by itself meanwhile, in its page, is gone. */
-void reign_pins_looked_at(struct keeper_client *c);
-void pin_note_free(struct pin_note *pin);
-int reign_pin(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *c, uint64_t *txn);
-int reign_unpin(struct keeper_table *t, struct keeper_client *c, uint64_t txn);
+/* Take the table from its owner, who is killed if need be: REPLIED: by an order, which is answered later. */
+int reign_revoke(struct heir_keeper *k, struct keeper_table *t, bool force, struct connection *c,
+                 const struct wire_request *q);
+bool reign_ordered(const struct heir_keeper *k, const struct keeper_table *t, const struct keeper_client *owner);
+void reign_orders_done(struct heir_keeper *k, const struct keeper_client *c);
+void reign_orders_unheard(struct heir_keeper *k, const struct connection *c); /* who gave them has gone */
+/* A claim comes into the line, and leaves it. */
+int reign_wait_in_line(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *c,
+                       const struct wire_request *q);
+void reign_claim_free(struct heir_keeper *k, struct claim *claim);
 /* The client waits for nothing any more. */
-void reign_drop_claims(struct keeper_client *c);
-void reign_count_waiting(struct keeper_table *t);
+void reign_drop_claims(struct heir_keeper *k, struct keeper_client *c);
+
+/* ---- death.c */
+/* The client has ended, or leaves: hand on all it owns, then forget it. since_ns: when that was noticed. */
+void death_of(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns);
+/* Its process has ended, says the kernel: what it held is free. */
+void death_proven(struct heir_keeper *k, struct keeper_client *c);
+/* Settle whose the table is: a dead owner's heir's, or the keeper's, and the first's in line. false: later. */
+bool death_settle(struct heir_keeper *k, struct keeper_table *t);
+/* Whatever was put off. */
+void death_retry(struct heir_keeper *k);
+
+/* ---- lease.c */
+void lease_begin(struct heir_keeper *k, struct keeper_table *t);
+void lease_look(struct heir_keeper *k);
+
+/* ---- pin.c */
+/* Note the pins that a client's page tells of, at start; and when all are noted. */
+void pins_again(struct heir_keeper *k, struct keeper_client *c);
+void pins_known(struct heir_keeper *k);
+/* The client is back: what it has let go by itself meanwhile, in its page, is gone. */
+void pins_looked_at(struct keeper_client *c);
+int pin_grant(struct keeper_table *t, struct keeper_client *c, uint64_t *txn);
+int pin_release(struct keeper_table *t, struct keeper_client *c, uint64_t txn);
+void pins_drop(struct keeper_client *c);
+void pins_destroyed(struct keeper_table *t); /* with their table */
+void pins_forget(struct keeper_table *t);    /* the keeper stops: the pages go on telling of them */
+
+/* ---- fault.c */
+/* A page of a mapping of ours that its file no longer has is replaced by zeros, in the keeper's threads alone. */
+int fault_guard(void);
+void fault_thread(bool ours); /* the calling thread is one of them, or runs somebody else's code */
 
 /* ---- connection.c */
 struct connection {
@@ -181,23 +274,25 @@ struct connection {
     uint32_t uid, gid;
     int32_t pid;
     struct keeper_client *client; /* NULL: an administrator, or not yet */
+    struct keeper_user *user;
     struct cds_list_head all;
 };
 void connection_accept(struct heir_keeper *k);
 void connection_receive(struct heir_keeper *k, struct connection *c);
 void connection_close(struct heir_keeper *k, struct connection *c);
-/* fd stays the caller's. */
+/* The descriptors stay the caller's. */
 void connection_reply(struct connection *c, const struct wire_request *q, struct wire_reply *reply, int fd);
+void connection_reply_with(struct connection *c, const struct wire_request *q, struct wire_reply *reply, const int *fds,
+                           unsigned count);
 
 /* ---- request.c: validate, check rights, act. *fd: a descriptor that came with the message, to be set to -1 when it is
  * kept. */
 void request_handle(struct heir_keeper *k, struct connection *c, const struct wire_request *q, int *fd);
 bool may_own(const struct heir_keeper *k, uint32_t uid, uint32_t gid, const struct keeper_table *t);
-/* Open a table's memory for a client and reply with it. */
+/* Open a table's memory for a client and reply with it. error: 0, or -EINPROGRESS: it waits in line for it. */
 void request_reply_table(struct heir_keeper *k, struct connection *c, const struct wire_request *q,
-                         struct keeper_table *t, bool writable);
-/* Hold a descriptor that proves the end of the client's process; c: its connection, NULL when there is none. */
-void client_watch_process(struct heir_keeper *k, struct keeper_client *client, const struct connection *c);
+                         struct keeper_table *t, enum wire_memory memory, int error);
+#define REPLIED 1 /* a handler's: the reply has been sent, or will be */
 
 /* ---- huge.c */
 int huge_start(struct heir_keeper *k);
@@ -210,7 +305,7 @@ int adopt_all(struct heir_keeper *k);
 int purge_all(struct heir_keeper *k);
 
 /* What epoll is to report: a connection's address, a client's id (watchers may have freed it meanwhile). */
-enum source { SOURCE_LISTEN, SOURCE_STOP, SOURCE_TIMER, SOURCE_CONNECTION, SOURCE_PIDFD };
+enum source { SOURCE_LISTEN, SOURCE_STOP, SOURCE_TIMER, SOURCE_LEASE, SOURCE_CONNECTION, SOURCE_PIDFD };
 int keeper_poll(struct heir_keeper *k, int fd, enum source source, uint64_t what);
 
 #endif

@@ -52,10 +52,10 @@ static unsigned prepare(struct watcher *w, struct futex_waitv waits[WATCHED + 1]
         struct keeper_client *c = w->clients[i];
         uint32_t value = 0;
         const uint32_t *word = robust_watch(&c->page->life.mutex, &value);
-        if (word == NULL) {
+        if (word == NULL || get(&c->page->crash_signal) != 0) {
             uint64_t now = clock_mono_ns();
             watcher_remove(c); /* puts another one in its place */
-            reign_end_client(w->keeper, c, now);
+            death_of(w->keeper, c, now);
             continue;
         }
         waits[n++] = (struct futex_waitv){.val = value, .uaddr = (uintptr_t)word, .flags = FUTEX_32};
@@ -69,6 +69,7 @@ static void *watch(void *arg)
     struct watcher *w = arg;
     struct futex_waitv waits[WATCHED + 1];
 
+    fault_thread(true);
     pthread_mutex_lock(&w->keeper->lock);
     while (!w->stop) {
         unsigned n = prepare(w, waits);

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Who owns a table; see owner.h. */
 #include "owner.h"
+#include "bell.h"
+#include "owned.h"
 #include "robust.h"
 #include "shm.h"
 #include "undo.h"
+#include <errno.h>
 #include <string.h>
 #include <time.h>
 
@@ -12,6 +15,11 @@
 int writer_lock(struct table_page *page, bool try_only)
 {
     return try_only ? robust_try(&page->writer.mutex) : robust_lock(&page->writer.mutex);
+}
+
+int writer_lock_until(struct table_page *page, uint64_t deadline_ns)
+{
+    return robust_lock_until(&page->writer.mutex, deadline_ns);
 }
 
 int writer_repair(struct table_page *locked, struct store *whole)
@@ -47,7 +55,8 @@ void writer_make_way(struct table_page *page)
     set(&page->wanted, 0); /* the keeper is gone, or waits for one that is stopped; it will say so again */
 }
 
-void owner_switch(struct table_page *page, uint64_t to, enum heir_reason reason, const void *data, size_t data_len)
+/* The record of the next epoch; nothing names it yet. */
+static void transfer_write(struct table_page *page, uint64_t entry, const struct passing *how)
 {
     uint64_t word = get(&page->owner), epoch = owner_epoch(word);
     struct transfer *last = &page->transfers[epoch & 1], *next = &page->transfers[(epoch + 1) & 1];
@@ -58,15 +67,69 @@ void owner_switch(struct table_page *page, uint64_t to, enum heir_reason reason,
         undone += last->undone;
     set(&next->epoch, 0);
     next->from = owner_id(word);
-    next->reason = reason;
-    next->data_len = (uint32_t)data_len;
+    next->reason = how->reason;
+    next->data_len = (uint32_t)how->data_len;
     next->undone = undone;
     next->since_ns = clock_real_ns();
-    if (data_len != 0)
-        memmove(next->data, data, data_len);
+    next->entry = entry;
+    next->cause = how->cause;
+    next->code = how->code;
+    if (how->data_len != 0)
+        memmove(next->data, how->data, how->data_len);
     set(&next->epoch, epoch + 1);
+}
+
+static void owner_switch(struct table_page *page, uint64_t to)
+{
     /* visible to others now: */
-    atomic_store_explicit(&page->owner, owner_word(epoch + 1, to), memory_order_seq_cst);
+    set_ordered(&page->owner, owner_word(owner_epoch(get(&page->owner)) + 1, to));
+}
+
+/* Where the table stands in its owner's set, as the record of this epoch tells; 0: unknown. */
+static uint64_t own_entry(const struct table_page *page)
+{
+    uint64_t epoch = owner_epoch(get(&page->owner));
+    const struct transfer *t = &page->transfers[epoch & 1];
+    return get(&t->epoch) == epoch ? t->entry : 0;
+}
+
+int owner_pass(struct table_page *page, const struct party *from, const struct party *to, const struct passing *how)
+{
+    uint64_t table = page->head.id, epoch = owner_epoch(get(&page->owner)), left = own_entry(page);
+    int64_t entry = -1;
+
+    if (epoch + 2 > EPOCH_MAX)
+        return -EOVERFLOW;
+    if (to->page != NULL) {
+        if (get(&to->page->dead) != 0)
+            return -ESRCH;
+        if ((entry = owned_add(to->page, table, epoch + 1)) < 0)
+            return (int)entry;
+    }
+    transfer_write(page, (uint64_t)(entry + 1), how);
+    owner_switch(page, to->id);
+    if (to->page != NULL) {
+        bell_ring(to->page, to->bell);
+        if (get_ordered(&to->page->dead) != 0) { /* who raised it may have read the set before we were in it */
+            transfer_write(page, left, &(struct passing){.reason = how->reason});
+            owner_switch(page, from->id);
+            owned_remove(to->page, table, (uint64_t)(entry + 1));
+            return -ESRCH;
+        }
+    }
+    if (from->page != NULL) /* last: until here the giver's own death is repaired through it */
+        owned_remove(from->page, table, left);
+    return 0;
+}
+
+int owner_first(struct table_page *page, const struct party *owner)
+{
+    int64_t entry = owned_add(owner->page, page->head.id, 1);
+    if (entry < 0)
+        return (int)entry;
+    transfer_write(page, (uint64_t)(entry + 1), &(struct passing){.reason = HEIR_CLAIMED});
+    owner_switch(page, owner->id);
+    return 0;
 }
 
 bool transfer_read(const struct table_page *page, uint64_t epoch, struct transfer *record)
@@ -75,9 +138,10 @@ bool transfer_read(const struct table_page *page, uint64_t epoch, struct transfe
 
     if (get(&t->epoch) != epoch)
         return false;
-    memcpy(record, t, sizeof *record);
+    memcpy(record, t, offsetof(struct transfer, data));
     if (record->data_len > HEIR_DATA_MAX)
         record->data_len = HEIR_DATA_MAX;
+    memcpy(record->data, t->data, record->data_len);
     atomic_thread_fence(memory_order_acquire);
     return peek(&t->epoch) == epoch;
 }
@@ -101,43 +165,4 @@ void settings_write(struct table_page *page, const struct settings *settings)
     memcpy(&page->settings[(version + 1) & 1], settings, sizeof *settings);
     /* visible to others now: */
     set(&page->settings_version, version + 1);
-}
-
-int64_t owned_add(struct client_page *page, uint64_t table, uint64_t epoch)
-{
-    uint64_t count = get(&page->owned_count), room = get(&page->owned_room), entry = 0;
-
-    if (room > CLIENT_OWNED_MAX || count > room) /* the page is the client's to damage */
-        return -EUCLEAN;
-
-    /* a worker with many tables mostly adds at the end; one with few is cheap to search */
-    if (count >= 64)
-        entry = count;
-    while (entry < count && get(&page->owned[entry].table) != 0)
-        entry++;
-    if (entry == get(&page->owned_room)) {
-        for (entry = 0; entry < count && get(&page->owned[entry].table) != 0; entry++) {
-        }
-    }
-    if (entry == get(&page->owned_room)) {
-        if (entry == CLIENT_OWNED_MAX)
-            return -ENOSPC;
-        uint64_t start = offsetof(struct client_page, owned) + entry * sizeof(struct owned);
-        int r = shm_populate((uint8_t *)page + start, PAGE_BYTES); /* entries fill pages exactly */
-        if (r < 0)
-            return r;
-        set(&page->owned_room, entry + PAGE_BYTES / sizeof(struct owned));
-    }
-    set(&page->owned[entry].epoch, epoch);
-    /* visible to others now: */
-    set(&page->owned[entry].table, table);
-    if (entry >= count)
-        set(&page->owned_count, entry + 1);
-    return (int64_t)entry;
-}
-
-void owned_remove(struct client_page *page, uint64_t entry, uint64_t table)
-{
-    if (entry < get(&page->owned_count) && get(&page->owned[entry].table) == table)
-        set(&page->owned[entry].table, 0);
 }

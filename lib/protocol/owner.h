@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who owns a table: the owner word, the records of how it came to that, and the sets of tables that clients own.
+ * Who owns a table: the owner word, the records of how it came to that, and how it passes from one to the next.
  *
- * O1 The owner word says who owns the table and in which epoch. One store of it is the transfer; everything else can be
- * derived. O2 owner(T) = X implies T in owned(X): the table is put into the receiver's set before, and taken out of the
- * giver's after. O3 The record of an epoch is whole before the owner word names the epoch. O4 The owner word changes
- * only under the writer mutex.
+ * W1 The owner word says who owns the table and in which epoch. One store of it is the transfer; all else can be
+ * derived. W2 owner(T) = X implies T in owned(X): the table is put into the receiver's set before, and taken out of the
+ * giver's after, under the same lock. W3 The record of an epoch is whole before the owner word names the epoch. W4 The
+ * owner word changes only under the writer mutex. W5 Who ends is marked `dead` before its set is read; who passes a
+ * table to it looks at that mark after the transfer.
+ *
+ * The same steps serve a client that gives and the keeper, which differ in whom they act for. tests/model has them as a
+ * model of all interleavings.
  */
 #ifndef HEIR_OWNER_H
 #define HEIR_OWNER_H
@@ -34,6 +38,9 @@ static inline uint64_t owner_epoch(uint64_t word)
  * -EUCLEAN. */
 int writer_lock(struct table_page *page, bool try_only);
 
+/* The same, waiting until this time (CLOCK_MONOTONIC, ns) at most: -EBUSY. */
+int writer_lock_until(struct table_page *page, uint64_t deadline_ns);
+
 /* Roll back what a dead writer left unfinished. `whole` maps all of the table; the mutex is the one locked. On an error
  * it is unlocked, unusable for ever. -EUCLEAN. */
 APART int writer_repair(struct table_page *locked, struct store *whole);
@@ -45,8 +52,31 @@ void writer_unlock(struct table_page *page);
 void writer_wanted(struct table_page *page, bool wanted);
 APART void writer_make_way(struct table_page *page);
 
-/* Begin the next epoch, with client `to` or the keeper. The caller holds the writer mutex and does what O2 asks for. */
-void owner_switch(struct table_page *page, uint64_t to, enum heir_reason reason, const void *data, size_t data_len);
+/* One between whom a table passes: a client, its page, and the descriptor of its bell (-1: none); or the keeper, whose
+ * page is NULL. */
+struct party {
+    uint64_t id;
+    struct client_page *page;
+    int bell;
+};
+
+struct passing {
+    enum heir_reason reason;
+    const void *data;
+    size_t data_len;
+    enum heir_cause cause; /* how the owner ended that is dead */
+    int code;
+};
+
+/*
+ * Pass a table from its owner to another. The writer mutex is held, and the table is at its last commit. 0: with the
+ * receiver, in the next epoch. -ESRCH: it was dead, or died in the middle; the giver owns the table, and when its epoch
+ * is not the one before, it has been taken back. -ENOSPC, -EUCLEAN: nothing done.
+ */
+int owner_pass(struct table_page *page, const struct party *from, const struct party *to, const struct passing *how);
+
+/* The first owner of a table that nobody knows of yet. */
+int owner_first(struct table_page *page, const struct party *owner);
 
 /* The record of this epoch, copied; false when a later one has taken its place. */
 bool transfer_read(const struct table_page *page, uint64_t epoch, struct transfer *record);
@@ -54,9 +84,5 @@ bool transfer_read(const struct table_page *page, uint64_t epoch, struct transfe
 /* Name, heir and heir data as of now, copied; and set anew (under the writer mutex). */
 void settings_read(const struct table_page *page, struct settings *settings);
 void settings_write(struct table_page *page, const struct settings *settings);
-
-/* Owned sets. owned_add: the entry's number; -ENOSPC. */
-int64_t owned_add(struct client_page *page, uint64_t table, uint64_t epoch);
-void owned_remove(struct client_page *page, uint64_t entry, uint64_t table);
 
 #endif

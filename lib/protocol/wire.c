@@ -1,30 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /* Sending and receiving messages; see wire.h. */
 #include "wire.h"
+#include "point.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-int wire_send(int socket, const void *message, size_t bytes, int fd)
+int wire_send(int socket, const void *message, size_t bytes, const int *fds, unsigned count)
 {
     union {
         struct cmsghdr align;
-        char room[CMSG_SPACE(sizeof(int))];
+        char room[CMSG_SPACE(sizeof(int) * WIRE_FDS)];
     } control;
     struct iovec part = {(void *)(uintptr_t)message, bytes};
     struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1};
 
-    if (fd >= 0) {
+    if (count > 0) {
         memset(&control, 0, sizeof control);
         m.msg_control = control.room;
-        m.msg_controllen = sizeof control.room;
+        m.msg_controllen = CMSG_SPACE(sizeof(int) * count);
         struct cmsghdr *c = CMSG_FIRSTHDR(&m);
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof fd);
-        memcpy(CMSG_DATA(c), &fd, sizeof fd);
+        c->cmsg_len = CMSG_LEN(sizeof(int) * count);
+        memcpy(CMSG_DATA(c), fds, sizeof(int) * count);
     }
+    VISIBLE();
     while (sendmsg(socket, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
         if (errno == EWOULDBLOCK)
             return -EAGAIN;
@@ -36,7 +38,7 @@ int wire_send(int socket, const void *message, size_t bytes, int fd)
     return 0;
 }
 
-int wire_receive(int socket, void *message, size_t bytes, size_t *got, int *fd)
+int wire_receive(int socket, void *message, size_t bytes, size_t *got, int *fds, unsigned most)
 {
     enum { MOST = 16 };
     union {
@@ -47,9 +49,11 @@ int wire_receive(int socket, void *message, size_t bytes, size_t *got, int *fd)
     struct msghdr m = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
     ssize_t n;
-    int count = 0, fds[MOST];
+    unsigned count = 0;
+    int came[MOST];
 
-    *fd = -1;
+    for (unsigned i = 0; i < most; i++)
+        fds[i] = -1;
     while ((n = recvmsg(socket, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC)) < 0) {
         if (errno == ECONNRESET) {
             *got = 0;
@@ -63,18 +67,17 @@ int wire_receive(int socket, void *message, size_t bytes, size_t *got, int *fd)
             continue;
         int here = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
         for (int i = 0; i < here && count < MOST; i++)
-            memcpy(&fds[count++], CMSG_DATA(c) + (size_t)i * sizeof(int), sizeof(int));
+            memcpy(&came[count++], CMSG_DATA(c) + (size_t)i * sizeof(int), sizeof(int));
     }
     *got = (size_t)n;
-    if (count > 1 || (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+    if (count > most || (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
         /* one descriptor always fits: when it did not come, there was no number free for it */
-        int r = count == 0 && (m.msg_flags & MSG_TRUNC) == 0 ? -EMFILE : -EPROTO;
+        int r = count <= most && (m.msg_flags & MSG_TRUNC) == 0 ? -EMFILE : -EPROTO;
         while (count > 0)
-            close(fds[--count]);
+            close(came[--count]);
         return r;
     }
-    if (count == 1)
-        *fd = fds[0];
+    memcpy(fds, came, count * sizeof(int));
     return 0;
 }
 

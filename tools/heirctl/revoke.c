@@ -43,7 +43,7 @@ static enum exit_status run(struct ctl *ctl)
     people_load(ctl, &people);
     uint64_t owner = owner_before(ctl, name);
     enum exit_status status;
-    int error = heir_revoke(&options, name);
+    int error = heir_revoke(&options, name, false);
     if (error == 0)
         status = print(ctl, &people, owner);
     else if (error == -ENOENT)

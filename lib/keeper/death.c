@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Clients that end: what they owned goes to its heirs, or to the keeper and the first in line; then they are forgotten.
+ *
+ * A client is marked dead before its owned set is read, and its page is removed when all that the set names is settled:
+ * a giver that passes it a table meanwhile sees the mark and takes the table back, and a keeper that is killed in the
+ * middle leaves what the next one needs to do all this again. Besides the set, which is the client's to damage, the
+ * keeper goes through what it has itself seen in the client's hands.
+ */
+#include "atomics.h"
+#include "owned.h"
+#include "robust.h"
+#include "shm.h"
+#include "state.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define HOLES 1024 /* entries of a sound owned set beyond the number of tables that there have been at once */
+
+/* The owner has ended: to its heir. The writer mutex is held, and let go. */
+static int inherit(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *dead)
+{
+    bool closing = dead != NULL && get(&dead->page->closing) != 0;
+    bool revoked = dead != NULL && reign_ordered(k, t, dead);
+    struct settings settings;
+    struct keeper_client *heir = NULL;
+    int r = -ESRCH;
+
+    settings_read(t->page, &settings);
+    if (strcmp(settings.heir, HEIR_NOBODY) == 0) {
+        reign_destroy_locked(k, t);
+        return 0;
+    }
+    struct passing how = {.reason = revoked   ? HEIR_REVOKED
+                                    : closing ? HEIR_RELEASED
+                                              : HEIR_INHERITED,
+                          .data = settings.data,
+                          .data_len = closing ? 0 : settings.data_len,
+                          .cause = dead == NULL ? HEIR_CAUSE_UNKNOWN : dead->cause,
+                          .code = dead != NULL ? dead->code : 0};
+    if (!closing && !revoked && settings.heir[0] != '\0')
+        heir = client_by_role(k, settings.heir);
+    if (heir != NULL && may_own(k, heir->uid, heir->gid, t))
+        r = reign_transfer(k, t, heir, &how);
+    if (r < 0)
+        r = reign_transfer(k, t, NULL, &how);
+    writer_unlock(t->page);
+    if (r == 0) {
+        reign_note(k, t);
+        reign_answer_owner(k, t);
+    }
+    return r;
+}
+
+/* Nobody alive: an owner that is dying, or one that is gone. */
+static bool owner_ended(struct heir_keeper *k, struct keeper_table *t)
+{
+    struct keeper_client *owner = table_owner(k, t);
+    if (t->damaged)
+        return false;
+    return owner != NULL ? owner->dying : owner_id(get(&t->page->owner)) != HEIR_KEEPER;
+}
+
+/* 1: a dead owner's, and now another's or gone; 0: it was not; -EBUSY, -ENOSPC: later. */
+static int settle(struct heir_keeper *k, struct keeper_table *t)
+{
+    uint64_t id = t->id;
+    int r = 0;
+
+    if (owner_ended(k, t)) {
+        r = reign_lock(k, t);
+        if (r == -EUCLEAN) { /* nobody can write it any more */
+            k->damaged++;
+            t->damaged = true;
+            r = 1;
+        } else if (r == 0 && !owner_ended(k, t)) {
+            writer_unlock(t->page); /* a giver has seen that its receiver is dead, and taken it back */
+        } else if (r == 0) {
+            r = inherit(k, t, table_owner(k, t));
+            r = r == 0 ? 1 : r;
+        }
+    } else if (table_owner(k, t) != NULL) { /* whoever passed it on may have died before ringing */
+        reign_ring(table_owner(k, t));
+        reign_answer_owner(k, t);
+    }
+    if (r < 0) {
+        reign_put_off(k, t);
+        return r;
+    }
+    if ((t = table_by_id(k, id)) != NULL) /* it may have been destroyed */
+        reign_grant(k, t);
+    return r;
+}
+
+bool death_settle(struct heir_keeper *k, struct keeper_table *t)
+{
+    return settle(k, t) >= 0;
+}
+
+static void forget(struct heir_keeper *k, struct keeper_client *c)
+{
+    char name[SHM_NAME_ROOM], id[24];
+
+    pins_drop(c);
+    reign_drop_claims(k, c);
+    snprintf(id, sizeof id, "%lu", (unsigned long)c->id);
+    shm_name(name, k->ns, 'c', id);
+    shm_remove(name); /* last: until then the next keeper repeats all this */
+    reign_orders_done(k, c);
+    client_forget(k, c);
+}
+
+static void describe_end(const struct keeper_client *c, char text[64])
+{
+    text[0] = '\0';
+    if (c->cause == HEIR_CAUSE_SIGNAL)
+        snprintf(text, 64, " (signal %d, %s)", c->code, strsignal(c->code));
+    else if (c->cause == HEIR_CAUSE_EXIT)
+        snprintf(text, 64, " (exit %d)", c->code);
+    else if (c->cause == HEIR_CAUSE_THREAD)
+        snprintf(text, 64, " (its thread ended)");
+}
+
+/* Settle all that it owns; false: not all could be. */
+static bool hand_on(struct heir_keeper *k, struct keeper_client *c, uint64_t *tables)
+{
+    uint64_t count = owned_entries(c->page), most = get(&k->space->tables_peak) + HOLES;
+    bool all = true;
+
+    for (uint64_t i = 0; i < count && i < most; i++) {
+        uint64_t word = get(&c->page->owned[i]);
+        struct keeper_table *t = word != 0 ? table_by_id(k, owned_table(word)) : NULL;
+        int r = t != NULL ? settle(k, t) : 0;
+        *tables += r == 1;
+        all = all && r >= 0;
+        if (r >= 0 && word != 0)
+            owned_remove_entry(c->page, i, word);
+    }
+    while (all && !cds_list_empty(&c->tables)) {
+        struct keeper_table *t = cds_list_entry(c->tables.next, struct keeper_table, of_owner);
+        int r = table_owner(k, t) == c ? settle(k, t) : 0; /* else that look has put it where it belongs */
+        *tables += r == 1;
+        all = r >= 0;
+    }
+    return all;
+}
+
+void death_of(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns)
+{
+    uint64_t tables = 0;
+    bool closing = get(&c->page->closing) != 0, first = !c->dying;
+
+    if (first && !closing) {
+        k->deaths++;
+        process_cause(c);
+    }
+    c->dying = true;
+    /* before its set is read: who passes it a table looks at this afterwards */
+    set_ordered(&c->page->dead, 1);
+    k->noting = true; /* telling takes longer than doing */
+    bool all = hand_on(k, c, &tables);
+    k->noting = false;
+    uint64_t us = (clock_mono_ns() - since_ns) / 1000;
+    if (c->ready && (tables > 0 || (first && all))) {
+        char end[64];
+        describe_end(c, end);
+        keeper_log(k, HEIR_LOG_NOTICE, "client %lu (%s, pid %d) %s: %lu %s in %lu us%s", (unsigned long)c->id, c->name,
+                   c->page->pid, closing ? "left" : "died", (unsigned long)tables,
+                   tables == 1 ? "table reclaimed" : "tables reclaimed", (unsigned long)us, end);
+    }
+    reign_tell_notes(k);
+    if (all) {
+        forget(k, c);
+    } else if (cds_list_empty(&c->unsettled)) {
+        cds_list_add_tail(&c->unsettled, &k->dying);
+    }
+    if (!cds_list_empty(&k->waited)) /* a set that does not tell the truth must not let anybody wait for ever */
+        keeper_retry_soon(k);
+}
+
+/* The kernel has missed a robust list: the client may have died while it was writing to any public table. Thread ids
+ * are of the client's pid namespace: one that another living client has, too, proves nothing. */
+static void bury_public(struct heir_keeper *k, const struct keeper_client *dead)
+{
+    struct keeper_table *t;
+    struct keeper_client *c;
+    uint32_t tid = (uint32_t)dead->page->tid;
+
+    cds_list_for_each_entry(c, &k->clients, all) {
+        if (c != dead && (uint32_t)c->page->tid == tid)
+            return;
+    }
+    cds_list_for_each_entry(t, &k->tables, all) {
+        if (t->page->access == HEIR_PUBLIC && robust_holder(&t->page->writer.mutex) == tid)
+            robust_bury(&t->page->writer.mutex);
+    }
+}
+
+void death_proven(struct heir_keeper *k, struct keeper_client *c)
+{
+    uint64_t now = clock_mono_ns();
+    bool missed = !c->proven && robust_holder(&c->page->life.mutex) != 0;
+    if (missed)
+        bury_public(k, c);
+    if (missed)
+        keeper_log(k, HEIR_LOG_NOTICE,
+                   "client %lu (%s, pid %d): its process has ended, and the kernel has not released its mutexes",
+                   (unsigned long)c->id, c->name, c->page->pid);
+    c->proven = true;
+    death_of(k, c, now);
+}
+
+void death_retry(struct heir_keeper *k)
+{
+    struct cds_list_head tables, clients;
+    struct keeper_table *t, *next;
+
+    CDS_INIT_LIST_HEAD(&tables);
+    CDS_INIT_LIST_HEAD(&clients);
+    cds_list_splice(&k->unsettled, &tables);
+    CDS_INIT_LIST_HEAD(&k->unsettled);
+    cds_list_splice(&k->dying, &clients);
+    CDS_INIT_LIST_HEAD(&k->dying);
+    while (!cds_list_empty(&clients)) {
+        struct keeper_client *c = cds_list_entry(clients.next, struct keeper_client, unsettled);
+        cds_list_del_init(&c->unsettled);
+        death_of(k, c, clock_mono_ns());
+    }
+    while (!cds_list_empty(&tables)) {
+        t = cds_list_entry(tables.next, struct keeper_table, unsettled);
+        cds_list_del_init(&t->unsettled);
+        settle(k, t);
+    }
+    cds_list_for_each_entry_safe(t, next, &k->waited, waited) {
+        if (table_owner(k, t) == NULL || owner_ended(k, t)) {
+            settle(k, t);
+            break; /* which may have changed the list */
+        }
+    }
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the kernel tells of a client's process: that it has ended (a pidfd), how (its /proc/PID/stat, opened while it
+ * lived, so that it is never a later process's), and that it is busy with a core dump.
+ *
+ * A robust mutex tells of a death while the thread is on its way out: by then the kernel has noted the exit code.
+ */
+#include "shm.h"
+#include "state.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* Linux 6.5 */
+#endif
+#define PF_EXITING 0x4 /* of the flags that /proc shows: stable since long before robust mutexes */
+
+/* Fields of /proc/PID/stat; see proc(5). */
+struct stat_line {
+    char state;
+    unsigned long flags, threads, pending, start_code;
+    unsigned long long start_time;
+    int exit_code;
+};
+
+static bool parse(char *text, struct stat_line *line)
+{
+    char *p = strrchr(text, ')'), *save; /* the name before it may hold anything */
+    int field = 2;
+
+    memset(line, 0, sizeof *line);
+    for (p = p != NULL ? strtok_r(p + 1, " ", &save) : NULL; p != NULL; p = strtok_r(NULL, " ", &save)) {
+        switch (++field) {
+        case 3:
+            line->state = *p;
+            break;
+        case 9:
+            line->flags = strtoul(p, NULL, 10);
+            break;
+        case 20:
+            line->threads = strtoul(p, NULL, 10);
+            break;
+        case 22:
+            line->start_time = strtoull(p, NULL, 10);
+            break;
+        case 26:
+            line->start_code = strtoul(p, NULL, 10);
+            break;
+        case 31:
+            line->pending = strtoul(p, NULL, 10);
+            break;
+        case 52:
+            line->exit_code = atoi(p);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool read_stat(int fd, struct stat_line *line)
+{
+    char text[1024];
+    ssize_t n = fd >= 0 ? pread(fd, text, sizeof text - 1, 0) : -1;
+    if (n <= 0)
+        return false;
+    text[n] = '\0';
+    return parse(text, line);
+}
+
+static int open_stat(int32_t pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+uint64_t process_start_time(int32_t pid)
+{
+    struct stat_line line;
+    int fd = open_stat(pid);
+    bool ok = read_stat(fd, &line);
+    if (fd >= 0)
+        close(fd);
+    return ok ? line.start_time : 0;
+}
+
+void process_watch(struct heir_keeper *k, struct keeper_client *client, const struct connection *c)
+{
+    socklen_t len = sizeof client->pidfd;
+    struct stat_line line;
+    uint64_t started = client->page->start_time;
+    int32_t pid = client->page->pid;
+
+    if (c == NULL || getsockopt(c->fd, SOL_SOCKET, SO_PEERPIDFD, &client->pidfd, &len) < 0)
+        client->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    client->stat = open_stat(pid);
+    if (started == 0 || !read_stat(client->stat, &line) || line.start_time != started) {
+        if (client->stat >= 0) /* a later process with its pid */
+            close(client->stat);
+        client->stat = -1;
+        if (c == NULL && client->pidfd >= 0 && started != 0) {
+            close(client->pidfd);
+            client->pidfd = -1;
+        }
+    }
+    if (client->pidfd >= 0)
+        keeper_poll(k, client->pidfd, SOURCE_PIDFD, client->id);
+}
+
+/* Is all of the process on its way out, although its own line does not say so (exit(0) by its first thread)? */
+static bool others_are_killed(int32_t pid)
+{
+    char path[64];
+    struct dirent *entry;
+    bool killed = false;
+
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    DIR *folder = opendir(path);
+    while (folder != NULL && !killed && (entry = readdir(folder)) != NULL) {
+        char name[sizeof path + sizeof entry->d_name + 8];
+        struct stat_line line;
+        int32_t tid = atoi(entry->d_name);
+        if (tid <= 0 || tid == pid)
+            continue;
+        snprintf(name, sizeof name, "%s/%d/stat", path, tid);
+        int fd = open(name, O_RDONLY | O_CLOEXEC);
+        killed = read_stat(fd, &line) && ((line.pending & 1ul << (SIGKILL - 1)) != 0 || (line.flags & PF_EXITING) != 0);
+        if (fd >= 0)
+            close(fd);
+    }
+    if (folder != NULL)
+        closedir(folder);
+    return killed;
+}
+
+void process_cause(struct keeper_client *c)
+{
+    struct stat_line line;
+    int noted = (int)atomic_load(&c->page->crash_signal);
+
+    c->cause = HEIR_CAUSE_UNKNOWN;
+    c->code = 0;
+    if (noted > 0 && noted <= SIGRTMAX) {
+        c->cause = HEIR_CAUSE_SIGNAL;
+        c->code = noted;
+    } else if (!read_stat(c->stat, &line) || (line.start_code == 1 && line.exit_code == 0)) {
+        return; /* it has been reaped; or it is not for us to know */
+    } else if ((line.exit_code & 0x7f) != 0) {
+        c->cause = HEIR_CAUSE_SIGNAL;
+        c->code = line.exit_code & 0x7f;
+    } else if (line.exit_code != 0) {
+        c->cause = HEIR_CAUSE_EXIT;
+        c->code = line.exit_code >> 8 & 0xff;
+    } else {
+        bool exiting = (line.flags & PF_EXITING) != 0, first = c->page->tid == c->page->pid;
+        bool all = (line.pending & 1ul << (SIGKILL - 1)) != 0 || (exiting && (line.threads <= 1 || !first)) ||
+                   (exiting && others_are_killed(c->page->pid));
+        c->cause = all ? HEIR_CAUSE_EXIT : HEIR_CAUSE_THREAD;
+    }
+}
+
+bool process_dumps(const struct keeper_client *c)
+{
+    static const char dumping[] = "CoreDumping:\t1";
+    char path[64], text[4096];
+    struct stat_line line;
+    bool dumps = false;
+
+    if (c->pidfd < 0 || c->stat < 0)
+        return false;
+    snprintf(path, sizeof path, "/proc/%d/status", c->page->pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (n > 0) {
+        text[n] = '\0';
+        dumps = strstr(text, dumping) != NULL;
+    }
+    if (fd >= 0)
+        close(fd);
+    /* read while it lived, so it was its own */
+    return dumps && read_stat(c->stat, &line) && line.state != 'X';
+}
+
+int process_kill(const struct keeper_client *c)
+{
+    if (c->pidfd < 0 || c->page->pid == getpid())
+        return -ESRCH;
+    return syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0) < 0 ? -errno : 0;
+}

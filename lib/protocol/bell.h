@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The doorbell of a client: by it the client learns that something in shared memory concerns it.
+ *
+ * It is a count in the client's page and, for one who sleeps in poll(), an eventfd that the client has made. Who rings
+ * raises the count first and then looks whether anybody sleeps; who goes to sleep says so first and then looks at the
+ * count: one of the two sees the other. Ringing too often is harmless, and the bell carries no news: what has happened
+ * is read from the owned set and the owner words.
+ */
+#ifndef HEIR_BELL_H
+#define HEIR_BELL_H
+
+#include "layout.h"
+
+/* eventfd: the client's, -1: it has none. Never waits. */
+void bell_ring(struct client_page *page, int eventfd);
+
+/* Ring the eventfd alone: for what the client's own threads have to tell each other. */
+void bell_ring_sleepers(int eventfd);
+
+static inline uint64_t bell_count(const struct client_page *page)
+{
+    return atomic_load_explicit(&page->rung, memory_order_acquire);
+}
+
+/* The client is about to sleep, or its application may at any time; it looks at the count after this. And: it is awake.
+ */
+void bell_sleep(struct client_page *page);
+void bell_wake(struct client_page *page);
+
+#endif
