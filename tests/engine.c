@@ -536,14 +536,18 @@ static void check_finds_damage(void)
 /* Changing any of these is a new LAYOUT_VERSION. */
 static void format_is_frozen(void)
 {
-    CHECK_EQ(LAYOUT_VERSION, 1);
-    CHECK_EQ(sizeof(struct table_page), 3504);
+    CHECK_EQ(LAYOUT_VERSION, 2);
+    CHECK_EQ(sizeof(struct table_page), 3536);
     CHECK_EQ(offsetof(struct table_page, transfers), 1104);
-    CHECK_EQ(offsetof(struct table_page, settings), 2208);
+    CHECK_EQ(offsetof(struct transfer, data), 56);
+    CHECK_EQ(offsetof(struct table_page, settings), 2240);
     CHECK_EQ(offsetof(struct ledger, partial), 160);
     CHECK_EQ(offsetof(struct ledger, runs), 584);
-    CHECK_EQ(offsetof(struct client_page, pins), 256);
-    CHECK_EQ(sizeof(struct space_page), 88);
+    CHECK_EQ(offsetof(struct client_page, rung), 176);
+    CHECK_EQ(offsetof(struct client_page, crash_signal), 256);
+    CHECK_EQ(offsetof(struct client_page, pins), 320);
+    CHECK_EQ(offsetof(struct client_page, owned), 576);
+    CHECK_EQ(sizeof(struct space_page), 96);
 }
 
 static void size_classes(void)
