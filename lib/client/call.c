@@ -384,7 +384,7 @@ static void cancel(struct heir *c, struct pending *p)
 static int ask(struct heir *c, struct wire_request *q, uint64_t deadline, bool patient, struct wire_reply *reply,
                int fds[WIRE_FDS])
 {
-    struct pending p;
+    struct pending p = {0};
     int r;
 
     pthread_mutex_lock(&c->lock);
@@ -423,10 +423,9 @@ static int ask(struct heir *c, struct wire_request *q, uint64_t deadline, bool p
         q->flags |= WIRE_AGAIN;
     }
     pthread_mutex_unlock(&c->lock);
-    if (r == 0) {
-        *reply = p.reply;
+    *reply = p.reply; /* also what comes with an error */
+    if (r == 0)
         memcpy(fds, p.fds, sizeof p.fds);
-    }
     return r;
 }
 

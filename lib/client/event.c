@@ -105,13 +105,16 @@ static bool make_room(struct heir *c, uint64_t count)
     return true;
 }
 
-struct heir_table *event_fetch(struct heir *c, uint64_t id)
+/* A handle of a table that has come to us without our asking, which lets the lock go. NULL: it cannot be had now; it is
+ * in this *epoch, if that is known. */
+static struct heir_table *fetch(struct heir *c, uint64_t id, uint64_t *epoch)
 {
     struct wire_request q = {.head.type = WIRE_OPEN, .table = id};
     struct wire_reply reply;
     struct heir_table *t = table_find(c, id);
     int fd = -1;
 
+    *epoch = 0;
     if (t != NULL && t->mapping != NULL && t->mapping->writer.base != NULL)
         return t;
     pthread_mutex_unlock(&c->lock);
@@ -119,9 +122,17 @@ struct heir_table *event_fetch(struct heir *c, uint64_t id)
     pthread_mutex_lock(&c->lock);
     if (r == 0)
         r = table_open(c, &reply, fd, &t);
-    else if (r != -ENOENT && r != -EPERM) /* gone again, or another's by now */
+    else if (r == -EPERM) /* another's: by now, or still */
+        *epoch = reply.epoch;
+    else if (r != -ENOENT)
         c->rescan = true;
     return r == 0 ? t : NULL;
+}
+
+struct heir_table *event_fetch(struct heir *c, uint64_t id)
+{
+    uint64_t epoch;
+    return fetch(c, id, &epoch);
 }
 
 void event_note(struct heir *c, struct heir_table *t)
@@ -153,12 +164,17 @@ static bool look_at(struct heir *c, uint64_t before, uint64_t now)
         event_loss(c, table_find(c, owned_table(before)), UINT64_MAX);
     if (id == 0)
         return true;
-    struct heir_table *t = event_fetch(c, id);
-    if (t == NULL || t->mapping == NULL)
+    uint64_t epoch;
+    struct heir_table *t = fetch(c, id, &epoch);
+    bool mapped = t != NULL && t->mapping != NULL;
+    if (mapped)
+        epoch = owner_epoch(get(&page_of(&t->mapping->reader)->owner));
+    /* announced, and not yet done: there will be another ring, perhaps with the very same word, from a giver that tries
+     * again */
+    if (epoch != 0 && owned_ahead(now, epoch) > 0)
+        return false;
+    if (!mapped)
         return !c->rescan;
-    uint64_t epoch = owner_epoch(get(&page_of(&t->mapping->reader)->owner));
-    if (owned_ahead(now, epoch) > 0)
-        return false;        /* announced, and not yet done: there will be another ring */
     event_loss(c, t, epoch); /* lost and won again since we looked */
     if (tell_transfer(c, t))
         return true;

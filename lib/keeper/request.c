@@ -498,7 +498,8 @@ void request_handle(struct heir_keeper *k, struct connection *c, const struct wi
 {
     int r = handle(k, c, q, fd);
     if (r != REPLIED) {
-        struct wire_reply reply = {.error = r};
+        struct keeper_table *t = q->head.type == WIRE_OPEN ? table_by_id(k, q->table) : NULL;
+        struct wire_reply reply = {.error = r, .epoch = t != NULL ? owner_epoch(get(&t->page->owner)) : 0};
         connection_reply(c, q, &reply, -1);
     }
 }

@@ -1,0 +1,617 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Kill points. The library is built here with a hook before every store to shared memory and every message
+ * (lib/format/point.h), so the list of points is the list of states in which others can find what one has begun; none
+ * can be forgotten. Each scene of points_scenes.c is played by a keeper, a worker and another client, real processes:
+ *
+ *  - one dies: each of them is killed at each of its points in turn;
+ *  - two: one is stopped at a point, the other is killed at one of its own, then the first goes on, or is killed, too.
+ *
+ * A keeper that was killed is followed by a new one. Then, within a deadline, of the table that the scene is about:
+ *  - one who is alive owns it, or the keeper; the one that the scene says, where it says one;
+ *  - who owns it can write, and nobody else;
+ *  - each epoch was told at most once to whom it concerns, in order, and that of the last owner was told;
+ *  - its counter is at the last commit: of each that somebody knows of, and at most one more for each that died;
+ *  - when all have been killed the next claimant has it, heir_check() finds nothing, and no page or table stays behind.
+ *
+ * All single deaths are played; of the pairs as many as there is time for (HEIR_TEST_SECONDS), evenly spread, from the
+ * seed. At the end a ledger says what was covered. The hook is a compiler barrier: `steps` kills at every instruction
+ * of the library as it is shipped.
+ */
+#include "points.h"
+
+#include <dirent.h>
+#include <heir/inspect.h>
+#include <heir/keeper.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define END_MS 10000 /* until a scene must have come to its end */
+#define BLOCKED_MS                                                                                                     \
+    30 /* who makes no headway for this long waits for one that is stopped; only decides what is played */
+
+const char *const who_text[ACTORS] = {"keeper", "worker", "other"};
+struct cast *cast;
+struct actor *me;
+
+extern void (*heir_point)(const char *file, int line);
+void (*heir_point)(const char *file, int line);
+
+static void pass(const char *file, int line, uint32_t n)
+{
+    if (n != me->die_at && n != me->park_at)
+        return;
+    const char *name = strrchr(file, '/');
+    snprintf(me->at, sizeof me->at, "%.40s:%d", name != NULL ? name + 1 : file, line);
+    if (n == me->die_at)
+        kill(getpid(), SIGKILL);
+    if (n == me->park_at) {
+        me->parked = 1;
+        while (me->go == 0)
+            usleep(50);
+    }
+}
+
+static void on_point(const char *file, int line)
+{
+    if (me == NULL)
+        return;
+    me->busy++;
+    if (me->armed != 0)
+        pass(file, line, ++me->count);
+    me->busy--;
+}
+
+/* ---- The actors --------------------------------------------------------------------------------------- */
+
+int open_as(struct hands *h, const char *role)
+{
+    return heir_open(&(struct heir_open_options){.name = role, .timeout_ms = END_MS}, &h->client);
+}
+
+void collect(struct hands *h, int timeout_ms)
+{
+    struct heir_event event;
+
+    if (h->client == NULL || heir_wait(h->client, timeout_ms, &event) != 0)
+        return;
+    if (event.type != HEIR_EVENT_TRANSFER && event.type != HEIR_EVENT_LOST)
+        return;
+    if (event.type == HEIR_EVENT_TRANSFER)
+        h->table = event.table;
+    uint32_t n = me->events;
+    if (n < EVENTS_MOST) {
+        me->event[n].epoch = event.epoch;
+        me->event[n].type = event.type;
+        me->event[n].reason = event.reason;
+        me->events = n + 1;
+    }
+}
+
+static void reach(enum stage stage)
+{
+    me->stage = stage;
+}
+
+static void follow_parent(pid_t parent)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (getppid() != parent)
+        _exit(1);
+    for (int fd = 3; fd < 64; fd++)
+        close(fd);
+}
+
+static void play(const struct scene *scene, enum who who, pid_t parent)
+{
+    struct hands h = {0};
+
+    follow_parent(parent);
+    if (scene->as_nobody && who == WORKER &&
+        (setresgid(65534, 65534, 65534) != 0 || setresuid(65534, 65534, 65534) != 0))
+        _exit(1);
+    me = &cast->actor[who];
+    me->result = open_as(&h, who_text[who]);
+    me->id = heir_id(h.client);
+    if (me->result == 0 && scene->prepare[who] != NULL)
+        me->result = scene->prepare[who](&h);
+    reach(READY);
+    while (me->stage != ACT)
+        usleep(50);
+    me->armed = 1;
+    if (me->result == 0 && scene->act[who] != NULL)
+        me->result = scene->act[who](&h);
+    me->armed = 0;
+    reach(DONE);
+    while (cast->finish == 0) {
+        collect(&h, 0);
+        uint32_t probe = me->probe;
+        if (probe != me->probed) {
+            me->probe_result = h.table != NULL ? heir_add(h.table, "n", 1, 1, NULL) : -ENOTCONN;
+            if (me->probe_result == 0 && !me->in_transaction)
+                cast->added++;
+            me->probed = probe;
+        }
+        usleep(100);
+    }
+    _exit(0);
+}
+
+static void keep(bool again, pid_t parent)
+{
+    struct heir_keeper *keeper;
+
+    follow_parent(parent);
+    me = &cast->actor[KEEPER];
+    me->armed = again && me->die_at != 0;
+    me->result = heir_keeper_start(
+        &(struct heir_keeper_options){.purge = !again, .no_huge_pages = true, .socket_mode = 0666}, &keeper);
+    reach(READY);
+    for (;;)
+        pause();
+}
+
+static void enter(const struct scene *scene, enum who who, bool again)
+{
+    pid_t parent = getpid(), pid;
+    struct actor *a = &cast->actor[who];
+
+    a->stage = STARTED;
+    a->busy = 0;
+    fflush(NULL);
+    pid = fork();
+    if (pid == 0) {
+        if (who == KEEPER)
+            keep(again, parent);
+        else
+            play(scene, who, parent);
+        _exit(0);
+    }
+    a->pid = pid;
+}
+
+static void notice_deaths(void)
+{
+    for (enum who who = KEEPER; who < ACTORS; who++) {
+        struct actor *a = &cast->actor[who];
+        if (a->pid != 0 && waitpid(a->pid, NULL, WNOHANG) == a->pid)
+            a->pid = 0;
+    }
+}
+
+static void kill_actor(enum who who)
+{
+    struct actor *a = &cast->actor[who];
+    if (a->pid != 0) {
+        kill(a->pid, SIGKILL);
+        waitpid(a->pid, NULL, 0);
+    }
+    a->pid = 0;
+}
+
+static void disarm(enum who who)
+{
+    struct actor *a = &cast->actor[who];
+    a->armed = a->die_at = 0;
+    while (a->busy != 0 && a->pid != 0)
+        notice_deaths();
+}
+
+/* ---- A performance ------------------------------------------------------------------------------------ */
+
+struct plan {
+    const struct scene *scene;
+    enum who victim, parked; /* ACTORS: none */
+    uint32_t die_at, park_at;
+    bool kill_parked;
+};
+
+struct performance {
+    bool died, parked;       /* the points of the plan were reached */
+    uint32_t points[ACTORS]; /* passed by each */
+    char problem[256];       /* "" */
+};
+
+static bool fail(struct performance *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static bool fail(struct performance *p, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    if (p->problem[0] == '\0')
+        vsnprintf(p->problem, sizeof p->problem, format, args);
+    va_end(args);
+    return false;
+}
+
+/* Until it is there, or dead; false: neither. */
+static bool await_stage(enum who who, enum stage stage, int ms)
+{
+    struct actor *a = &cast->actor[who];
+    for (int64_t end = now_ms() + ms; a->pid != 0 && a->stage < stage; usleep(100)) {
+        notice_deaths();
+        if (now_ms() > end)
+            return false;
+    }
+    return true;
+}
+
+static void begin_act(const struct plan *plan, enum who who)
+{
+    struct actor *a = &cast->actor[who];
+    if (who == KEEPER && plan->scene->restarts)
+        enter(plan->scene, KEEPER, true);
+    else if (who == KEEPER)
+        a->armed = 1;
+    else
+        a->stage = ACT;
+}
+
+/* Until the actor has died, is stopped, has played its part, or makes no headway. */
+static void let_play(enum who who)
+{
+    struct actor *a = &cast->actor[who];
+    uint32_t seen = a->count;
+    for (int64_t since = now_ms(); now_ms() - since < BLOCKED_MS && a->pid != 0 && a->parked == 0 && a->stage != DONE;
+         usleep(100)) {
+        notice_deaths();
+        if (a->count != seen)
+            since = now_ms();
+        seen = a->count;
+    }
+}
+
+/* A killed keeper is followed by another. */
+static void follow_keeper(const struct plan *plan)
+{
+    struct actor *k = &cast->actor[KEEPER];
+    notice_deaths();
+    if (k->pid == 0) {
+        k->die_at = k->park_at = k->parked = 0;
+        enter(plan->scene, KEEPER, true);
+    }
+}
+
+/* Play all parts to their end. */
+static bool play_to_the_end(const struct plan *plan, struct performance *p)
+{
+    int64_t end = now_ms() + patience(END_MS);
+    const struct actor *k = &cast->actor[KEEPER];
+    for (;;) {
+        follow_keeper(plan);
+        bool done = k->stage >= READY;
+        for (enum who who = WORKER; who < ACTORS; who++)
+            done = done && (cast->actor[who].pid == 0 || cast->actor[who].stage == DONE);
+        if (done)
+            return true;
+        if (now_ms() > end)
+            return fail(p, "hung: keeper %u, worker %u, other %u", k->stage, cast->actor[WORKER].stage,
+                        cast->actor[OTHER].stage);
+        usleep(100);
+    }
+}
+
+/* ---- What must be true -------------------------------------------------------------------------------- */
+
+/* "t", or "u" when it has been renamed. */
+static const char *name_of_it(void)
+{
+    char path[256];
+    shm_path(path, sizeof path, "t.", "u");
+    return access(path, F_OK) == 0 ? "u" : "t";
+}
+
+static bool info_of(struct heir_info *info)
+{
+    struct heir_table *t;
+    int rc = heir_inspect_open(NULL, name_of_it(), &t);
+    if (rc != 0)
+        return false;
+    rc = heir_info(t, info);
+    heir_inspect_close(t);
+    return rc == 0;
+}
+
+static int who_is(uint64_t id)
+{
+    if (id == HEIR_KEEPER)
+        return KEEPER;
+    for (enum who who = WORKER; who < ACTORS; who++) {
+        if (cast->actor[who].id == id)
+            return cast->actor[who].pid != 0 ? (int)who : -1;
+    }
+    return -1;
+}
+
+static int probe(enum who who)
+{
+    struct actor *a = &cast->actor[who];
+    uint32_t number = ++a->probe;
+    for (int64_t end = now_ms() + patience(END_MS); a->probed != number; usleep(100)) {
+        if (now_ms() > end)
+            return -ETIME;
+    }
+    return a->probe_result;
+}
+
+static bool told(const struct actor *a, uint64_t epoch)
+{
+    for (uint32_t i = 0; i < a->events; i++) {
+        if (a->event[i].type == HEIR_EVENT_TRANSFER && a->event[i].epoch == epoch)
+            return true;
+    }
+    return false;
+}
+
+/* The owner is who it must be, and knows; the others cannot write. */
+static bool settled(const struct plan *plan, struct performance *p)
+{
+    struct heir_info info = {0};
+    int must = plan->scene->ends(cast);
+
+    if (!info_of(&info))
+        return must == -2 || fail(p, "the table is gone");
+    int owner = who_is(info.owner);
+    if (owner < 0)
+        return fail(p, "the dead client %lu owns the table in epoch %lu", (unsigned long)info.owner,
+                    (unsigned long)info.epoch);
+    if (must >= 0 && owner != must)
+        return fail(p, "%s owns the table, not %s", who_text[owner], who_text[must]);
+    for (enum who who = WORKER; who < ACTORS; who++) {
+        const struct actor *a = &cast->actor[who];
+        if (a->pid == 0)
+            continue;
+        int rc = probe(who);
+        if ((rc == 0) != (owner == (int)who))
+            return fail(p, "%s writes: %s, and %s owns the table", who_text[who], error_text(rc), who_text[owner]);
+        if (owner == (int)who && info.epoch > 1 && !a->refused && !told(a, info.epoch))
+            return fail(p, "%s was not told of epoch %lu", who_text[who], (unsigned long)info.epoch);
+    }
+    return true;
+}
+
+static bool events_in_order(struct performance *p)
+{
+    for (enum who who = WORKER; who < ACTORS; who++) {
+        const struct actor *a = &cast->actor[who];
+        uint64_t last = 0;
+        for (uint32_t i = 0; i < a->events; i++) {
+            if (a->event[i].type != HEIR_EVENT_TRANSFER)
+                continue;
+            if (a->event[i].epoch <= last)
+                return fail(p, "%s was told of epoch %lu after %lu", who_text[who], (unsigned long)a->event[i].epoch,
+                            (unsigned long)last);
+            last = a->event[i].epoch;
+        }
+    }
+    return true;
+}
+
+static bool nothing_left(void *arg)
+{
+    (void)arg;
+    return shm_count("c.") == 0 && shm_count("t.") == 0;
+}
+
+static void note_finding(unsigned law, const char *what, uint64_t where, void *arg)
+{
+    fail(arg, "check: K%u: %s (%lu)", law, what, (unsigned long)where);
+}
+
+/* After the death of all: the next one has the table, at its last commit. */
+static bool inherited(struct performance *p, unsigned deaths, bool anew)
+{
+    struct heir *client;
+    struct heir_table *t;
+    int64_t n = 0;
+    size_t len = sizeof n;
+    uint64_t added;
+
+    int rc = heir_open(&(struct heir_open_options){.name = "last", .timeout_ms = END_MS}, &client);
+    if (rc != 0)
+        return fail(p, "the last one cannot open: %s", error_text(rc));
+    rc = heir_claim(client, name_of_it(), NULL, patience(END_MS), &t);
+    if (rc == 0) {
+        added = cast->added;
+        rc = heir_get(t, "n", 1, &n, &len);
+        rc = rc == -ENOENT && (anew || added == 0) ? 0 : rc;
+        if (rc == 0 && ((uint64_t)n > added + deaths || ((uint64_t)n < added && !anew)))
+            fail(p, "the counter is %ld, and %lu were added by those who lived to tell", (long)n, (unsigned long)added);
+        heir_check(t, note_finding, p, NULL);
+        rc = heir_destroy(t);
+    } else if (rc == -ENOENT) {
+        rc = 0;
+    }
+    heir_close(client);
+    if (rc != 0)
+        return fail(p, "the last one: %s", error_text(rc));
+    if (!wait_until(nothing_left, NULL, PATIENCE))
+        return fail(p, "%d tables and %d pages are left", shm_count("t."), shm_count("c."));
+    return true;
+}
+
+static struct performance perform(const struct plan *plan)
+{
+    struct performance p = {0};
+    const struct scene *scene = plan->scene;
+    unsigned deaths = 0;
+
+    memset(cast, 0, sizeof *cast);
+    for (enum who who = KEEPER; who < ACTORS; who++) {
+        enter(scene, who, false);
+        if (!await_stage(who, READY, patience(END_MS)) || cast->actor[who].pid == 0 || cast->actor[who].result != 0) {
+            fail(&p, "%s cannot begin: %s", who_text[who], error_text(cast->actor[who].result));
+            goto end;
+        }
+    }
+    if (scene->restarts)
+        kill_actor(KEEPER);
+    if (scene->restarts && scene->worker_dies)
+        kill_actor(WORKER);
+    if (plan->victim < ACTORS)
+        cast->actor[plan->victim].die_at = plan->die_at;
+    if (plan->parked < ACTORS) {
+        cast->actor[plan->parked].park_at = plan->park_at;
+        begin_act(plan, plan->parked);
+        if (plan->parked != KEEPER || scene->restarts)
+            let_play(plan->parked);
+        /* the keeper acts only when somebody asks it to */
+    }
+    for (enum who who = KEEPER; who < ACTORS; who++) {
+        if (who != plan->parked)
+            begin_act(plan, who);
+    }
+    if (plan->parked < ACTORS) {
+        let_play(plan->parked);
+        let_play(plan->victim);
+        p.parked = cast->actor[plan->parked].parked != 0;
+        if (p.parked && plan->kill_parked)
+            kill_actor(plan->parked);
+        cast->actor[plan->parked].go = 1;
+    }
+    bool ended = play_to_the_end(plan, &p);
+    for (enum who who = KEEPER; who < ACTORS; who++) {
+        p.points[who] = cast->actor[who].count > p.points[who] ? cast->actor[who].count : p.points[who];
+        disarm(who);
+    }
+    if (ended) {
+        for (enum who who = KEEPER; who < ACTORS; who++) {
+            deaths += who != KEEPER && cast->actor[who].pid == 0;
+        }
+        p.died = plan->victim < ACTORS && p.points[plan->victim] >= plan->die_at;
+        struct performance look;
+        int64_t end = now_ms() + patience(END_MS);
+        do { /* it settles by itself */
+            look = (struct performance){0};
+            if (settled(plan, &look))
+                break;
+            usleep(1000);
+            follow_keeper(plan);
+        } while (now_ms() < end);
+        if (look.problem[0] != '\0')
+            fail(&p, "%s", look.problem);
+        events_in_order(&p);
+    }
+    follow_keeper(plan);
+    for (enum who who = WORKER; who < ACTORS; who++)
+        kill_actor(who);
+    if (p.problem[0] == '\0')
+        inherited(&p, deaths, scene->anew);
+end:
+    for (enum who who = KEEPER; who < ACTORS; who++)
+        kill_actor(who);
+    return p;
+}
+
+/* ---- Programme ---------------------------------------------------------------------------------------- */
+
+static struct {
+    unsigned long runs, kills, pairs, possible_pairs, failed;
+} ledger;
+
+static bool report(const struct plan *plan, const struct performance *p)
+{
+    char how[160] = "";
+    if (plan->parked < ACTORS)
+        snprintf(how, sizeof how, ", %s stopped at %u (%s)%s", who_text[plan->parked], plan->park_at,
+                 cast->actor[plan->parked].at, plan->kill_parked ? " and killed" : "");
+    ledger.runs++;
+    ledger.failed += p->problem[0] != '\0';
+    return CHECK(p->problem[0] == '\0', "%s: %s killed at %u (%s)%s: %s", plan->scene->name,
+                 plan->victim < ACTORS ? who_text[plan->victim] : "nobody", plan->die_at,
+                 plan->victim < ACTORS ? cast->actor[plan->victim].at : "-", how, p->problem);
+}
+
+static bool playable(const struct scene *scene)
+{
+    return !scene->as_nobody || geteuid() == 0;
+}
+
+static void one_dies(void)
+{
+    heir_point = on_point;
+    printf("\n  %-24s %8s %8s %8s\n", "scene: points of the", "keeper", "worker", "other");
+    for (const struct scene *scene = scenes; scene->name != NULL; scene++) {
+        if (!playable(scene))
+            continue;
+        struct plan plan = {.scene = scene, .victim = ACTORS, .parked = ACTORS};
+        struct performance p = perform(&plan);
+        if (!report(&plan, &p))
+            continue;
+        unsigned kills[ACTORS] = {0};
+        for (enum who who = KEEPER; who < ACTORS; who++) {
+            if (who == WORKER && scene->worker_dies && scene->restarts)
+                continue;
+            for (uint32_t k = 1;; k++) {
+                plan = (struct plan){.scene = scene, .victim = who, .die_at = k, .parked = ACTORS};
+                p = perform(&plan);
+                if (!report(&plan, &p) || !p.died)
+                    break;
+                kills[who]++;
+                ledger.kills++;
+            }
+        }
+        printf("  %-24s %8u %8u %8u\n", scene->name, kills[KEEPER], kills[WORKER], kills[OTHER]);
+    }
+    printf("  ");
+}
+
+/* Two, of which one stands still: evenly spread over all pairs of points. */
+static void two(void)
+{
+    struct rnd rnd = {test_seed};
+    double seconds = test_seconds(25);
+    int64_t end = now_ms() + (int64_t)(seconds * 1000);
+    uint32_t most[64][ACTORS] = {{0}};
+    unsigned count = 0;
+
+    heir_point = on_point;
+    for (const struct scene *scene = scenes; scene->name != NULL; scene++, count++) {
+        if (!playable(scene))
+            continue;
+        struct plan plan = {.scene = scene, .victim = ACTORS, .parked = ACTORS};
+        struct performance p = perform(&plan);
+        if (!report(&plan, &p))
+            return;
+        memcpy(most[count], p.points, sizeof most[count]);
+        for (enum who a = KEEPER; a < ACTORS; a++)
+            for (enum who b = KEEPER; b < ACTORS; b++)
+                ledger.possible_pairs += a != b ? 2ul * most[count][a] * most[count][b] : 0;
+    }
+    while (now_ms() < end && ledger.failed < 5) {
+        unsigned n = (unsigned)rnd_below(&rnd, count);
+        enum who parked = (enum who)rnd_below(&rnd, ACTORS), victim = (enum who)rnd_below(&rnd, ACTORS);
+        if (parked == victim || most[n][parked] == 0 || most[n][victim] == 0 || !playable(&scenes[n]))
+            continue;
+        struct plan plan = {.scene = &scenes[n],
+                            .victim = victim,
+                            .die_at = 1 + (uint32_t)rnd_below(&rnd, most[n][victim]),
+                            .parked = parked,
+                            .park_at = 1 + (uint32_t)rnd_below(&rnd, most[n][parked]),
+                            .kill_parked = rnd_below(&rnd, 2) == 0};
+        struct performance p = perform(&plan);
+        report(&plan, &p);
+        ledger.pairs += p.died && p.parked;
+    }
+    printf("(%lu runs and %lu kills of one; %lu pairs of %lu) ", ledger.runs, ledger.kills, ledger.pairs,
+           ledger.possible_pairs);
+}
+
+static int share(void)
+{
+    cast = mmap(NULL, sizeof *cast, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return cast == MAP_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct test tests[] = {{"one dies", one_dies}, {"two", two}, {NULL, NULL}};
+    static const struct test_suite suites[] = {{"points", tests, share}, {NULL, NULL, NULL}};
+    return test_main(argc, argv, suites);
+}
