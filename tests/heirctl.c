@@ -3,32 +3,25 @@
  * heirctl as its users see it: what each verb prints (text, and JSON that is parsed), exit status, wrong usage, no
  * keeper; and `run`, which starts a command again.
  */
-#include "support.h"
+#include "heirctl.h"
 
-#include <jansson.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct output out;
+struct output out;
 
 /* ---- Helpers ------------------------------------------------------------------------------------------ */
 
-#define CTL(code, ...)         check_ctl(HERE, code, (const char *const[]){"heirctl", __VA_ARGS__, NULL})
-#define CTL_JSON(code, ...)    check_json(HERE, code, (const char *const[]){"heirctl", "--json", __VA_ARGS__, NULL})
-#define SAYS(text)             CHECK(strstr(out.out, text) != NULL, "no \"%s\" in: %s", text, out.out)
-#define COMPLAINS(text)        CHECK(strstr(out.err, text) != NULL, "no \"%s\" in: %s", text, out.err)
-
-/* Without a keeper a verb that needs one ends with 1 or, as its help says, with 3. */
-#define REFUSED_WITHOUT_KEEPER (-13)
-
-static bool check_ctl(const char *file, int line, const char *function, int code, const char *const argv[])
+bool check_ctl(const char *file, int line, const char *function, int code, const char *const argv[], const char *in)
 {
     char text[256];
-    program_run(argv, NULL, &out);
+    program_run(argv, in, &out);
     snprintf(text, sizeof text, "exit status of heirctl %s %s", argv[1], argv[1] && argv[2] ? argv[2] : "");
     if (code == REFUSED_WITHOUT_KEEPER)
         code = out.code == 3 ? 3 : 1;
@@ -41,10 +34,10 @@ static bool check_ctl(const char *file, int line, const char *function, int code
 }
 
 /* An error is an object, too. */
-static json_t *check_json(const char *file, int line, const char *function, int code, const char *const argv[])
+json_t *check_json(const char *file, int line, const char *function, int code, const char *const argv[])
 {
     json_error_t error;
-    check_ctl(file, line, function, code, argv);
+    check_ctl(file, line, function, code, argv, NULL);
     json_t *object = json_loads(out.out, JSON_DECODE_ANY, &error);
     check_true(file, line, function, object != NULL, "stdout is JSON", " line %d: %s: %s", error.line, error.text,
                out.out);
@@ -54,18 +47,40 @@ static json_t *check_json(const char *file, int line, const char *function, int 
     return object;
 }
 
-static long long number(const json_t *object, const char *key)
+long long number(const json_t *object, const char *key)
 {
     const json_t *value = json_object_get(object, key);
     CHECK(json_is_integer(value), "%s is no number in %s", key, out.out);
     return json_integer_value(value);
 }
 
-static const char *text(const json_t *object, const char *key)
+const char *text(const json_t *object, const char *key)
 {
     const char *value = json_string_value(json_object_get(object, key));
     CHECK(value != NULL, "%s is no text in %s", key, out.out);
     return value ? value : "";
+}
+
+void check_shell(const char *file, int line, const char *function, int code, const char *format, ...)
+{
+    char script[2048];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(script, sizeof script, format, arguments);
+    va_end(arguments);
+    if (program_run((const char *const[]){"/bin/sh", "-c", script, NULL}, NULL, &out) != code)
+        fprintf(stderr, "stdout: %s\nstderr: %s\n", out.out, out.err);
+    check_eq(file, line, function, out.code, code, script);
+}
+
+void damage(const char *table)
+{
+    char path[256];
+    shm_path(path, sizeof path, "t.", table);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    REQUIRE(fd >= 0, "%s", path);
+    CHECK_EQ(pwrite(fd, "spoilt", 6, 1), 6);
+    close(fd);
 }
 
 /* ---- Looking ------------------------------------------------------------------------------------------ */
@@ -347,7 +362,8 @@ static void without_a_keeper(void)
 
 static void wrong_usage(void)
 {
-    static const char *const verbs[] = {"ls", "info", "clients", "get", "put", "del", "revoke", "run", "ping"};
+    static const char *const verbs[] = {"ls",  "info", "clients", "check",  "get", "put",
+                                        "del", "dump", "load",    "revoke", "run", "ping"};
     char path[200];
     CTL(2, "nonsense");
     CHECK_STR(out.out, "");
@@ -511,6 +527,7 @@ static const struct test tests[] = {{"ls", ls},
 
 int main(int argc, char **argv)
 {
-    const struct test_suite suites[] = {{.name = "heirctl", .tests = tests}, {.name = NULL}};
+    const struct test_suite suites[] = {
+        {.name = "heirctl", .tests = tests}, {.name = "heirctl dump, load", .tests = dump_tests}, {.name = NULL}};
     return test_main(argc, argv, suites);
 }

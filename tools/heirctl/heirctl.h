@@ -21,9 +21,9 @@
 enum exit_status { DONE = 0, REFUSED = 1, WRONG_USAGE = 2, NO_KEEPER = 3 };
 
 struct ctl {
-    const char *ns, *socket; /* as given; NULL: the library's default */
-    const char *restarts;    /* of run; NULL: its default */
-    bool json, help, version;
+    const char *ns, *socket;                                           /* as given; NULL: the library's default */
+    const char *restarts, *format, *output, *batch, *type, *max_bytes; /* options of verbs; NULL: not given */
+    bool json, help, version, yes;
     const struct verb *verb; /* NULL until it is known */
     char **args;             /* the verb's arguments; a NULL behind the last */
     int nargs;
@@ -32,12 +32,13 @@ struct ctl {
 struct verb {
     const char *name, *arguments, *line; /* line: what it does, for the list */
     const char *text;                    /* the rest of its --help */
-    int min_args, max_args;              /* max -1: a command, taken as it stands after the first word or -- */
+    const char *options;    /* those that it has beside the global ones, a space behind each; may be NULL */
+    int min_args, max_args; /* max -1: a command, taken as it stands after the first word or -- */
     enum exit_status (*run)(struct ctl *ctl);
 };
 
-extern const struct verb verb_ls, verb_info, verb_clients, verb_check, verb_get, verb_put, verb_del, verb_revoke,
-    verb_ping, verb_run;
+extern const struct verb verb_ls, verb_info, verb_clients, verb_check, verb_get, verb_put, verb_del, verb_dump,
+    verb_load, verb_revoke, verb_ping, verb_run;
 
 /* ---- report.c: errors and JSON ------------------------------------------------------------------------ */
 
@@ -71,6 +72,7 @@ struct bytes {
 void *must_alloc(size_t size); /* ends the program when there is no memory */
 void *must_resize(void *memory, size_t size);
 
+int digit_value(char digit); /* of a hexadecimal digit, -1: none */
 /* Text, or 0x and hexadecimal digits. Returns NULL, or what is wrong with the word. *bytes: to be freed. */
 const char *bytes_parse(const char *word, struct bytes *bytes);
 /* The reverse: always taken back by bytes_parse() to the same bytes. To be freed. */
@@ -90,6 +92,9 @@ const char *type_text(enum heir_type type);
 const char *access_text(enum heir_access access);
 const char *state_text(char state);
 
+/* "64M": a number of bytes, with K, M, G for powers of 1024. */
+bool size_parse(const char *text, uint64_t *bytes);
+
 /* ---- grid.c: aligned tables --------------------------------------------------------------------------- */
 
 struct grid;
@@ -100,6 +105,18 @@ void grid_add(struct grid *grid, const char *text); /* the next cell; copied */
 void grid_add_number(struct grid *grid, uint64_t number);
 void grid_print(const struct grid *grid);
 void grid_free(struct grid *grid);
+
+/* ---- progress.c: a line on the terminal for what takes long ------------------------------------------------ */
+
+struct progress {
+    const char *what; /* NULL: nobody to tell */
+    uint64_t done, total, shown_ns;
+};
+
+/* total 0: not known. quiet: stay silent in any case. */
+void progress_begin(struct progress *progress, const char *what, uint64_t total, bool quiet);
+void progress_step(struct progress *progress);
+void progress_end(struct progress *progress);
 
 /* ---- owner.c: clients by their id --------------------------------------------------------------------- */
 
@@ -127,12 +144,14 @@ struct writing {
     struct heir *client;
     struct heir_table *table;
     struct heir_info info;
-    bool claimed;
+    bool claimed, created;
     sigset_t signals; /* the mask before */
 };
 
-/* On error the report's exit status; then there is nothing to end. */
-enum exit_status writing_begin(const struct ctl *ctl, const char *name, struct writing *writing);
+/* On error the report's exit status; then there is nothing to end. create: how to make a table that is missing
+ * (`created` tells); NULL: it is refused. */
+enum exit_status writing_begin(const struct ctl *ctl, const char *name, const struct heir_table_options *create,
+                               struct writing *writing);
 void writing_end(struct writing *writing);
 /* Reports why a write was refused. */
 enum exit_status writing_fail(const struct ctl *ctl, const struct writing *writing, int error, const char *what);

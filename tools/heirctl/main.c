@@ -12,8 +12,8 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-    &verb_ls,  &verb_info, &verb_clients, &verb_check, &verb_get,
-    &verb_put, &verb_del,  &verb_revoke,  &verb_ping,  &verb_run,
+    &verb_ls,  &verb_info, &verb_clients, &verb_check,  &verb_get,  &verb_put,
+    &verb_del, &verb_dump, &verb_load,    &verb_revoke, &verb_ping, &verb_run,
 };
 #define VERBS (sizeof verbs / sizeof verbs[0])
 
@@ -39,10 +39,13 @@ static void print_help(void)
     for (size_t i = 0; i < VERBS; i++) {
         char form[64];
         const char *arguments = verbs[i]->max_args < 0 ? "-- COMMAND..." : verbs[i]->arguments;
-        snprintf(form, sizeof form, "%s %s", verbs[i]->name, arguments);
+        const char *options = strstr(arguments, "[--");
+        snprintf(form, sizeof form, "%s %.*s", verbs[i]->name,
+                 options != NULL ? (int)(options - arguments) : (int)strlen(arguments), arguments);
         printf("  %-20s %s\n", form, verbs[i]->line);
     }
-    printf("\nls, info, clients, check and get read the shared memory: they need no keeper and disturb nobody.\n\n%s",
+    printf("\nls, info, clients, check, get and dump read the shared memory: they need no keeper and disturb "
+           "nobody.\n\n%s",
            global_options);
 }
 
@@ -83,14 +86,28 @@ static int take_value(const char *name, char **words, const char **value)
     return 2;
 }
 
+/* Does the verb have it? */
+static bool is_known(const struct verb *verb, const char *option)
+{
+    size_t len = strlen(option);
+    const char *rest = verb != NULL ? verb->options : NULL;
+    while (rest != NULL && (rest = strstr(rest, option)) != NULL) {
+        if (rest[len] == ' ')
+            return true;
+        rest += len;
+    }
+    return false;
+}
+
 /* Take the option at words[0]. Returns how many words it has; 0 after a report. */
 static int take_option(struct ctl *ctl, char **words)
 {
     const char *word = words[0];
-    bool *flag = strcmp(word, "--json") == 0                              ? &ctl->json
-                 : strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 ? &ctl->help
-                 : strcmp(word, "--version") == 0                         ? &ctl->version
-                                                                          : NULL;
+    bool *flag = strcmp(word, "--json") == 0                               ? &ctl->json
+                 : strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0  ? &ctl->help
+                 : strcmp(word, "--version") == 0                          ? &ctl->version
+                 : strcmp(word, "--yes") == 0 && is_known(ctl->verb, word) ? &ctl->yes
+                                                                           : NULL;
     if (flag != NULL) {
         *flag = true;
         return 1;
@@ -98,15 +115,21 @@ static int take_option(struct ctl *ctl, char **words)
     const struct {
         const char *name, *what;
         const char **value;
-        bool known;
+        bool global;
     } options[] = {
         {"--namespace", "a name of 1 to 63 of A-Z a-z 0-9 _ -", &ctl->ns, true},
         {"--socket", "the path of the keeper's socket", &ctl->socket, true},
-        {"--restarts", "N/SECONDS, such as 5/10", &ctl->restarts, ctl->verb == &verb_run},
+        {"--restarts", "N/SECONDS, such as 5/10", &ctl->restarts, false},
+        {"--format", "print or bytevalue", &ctl->format, false},
+        {"--output", "the path of a file", &ctl->output, false},
+        {"--batch", "a number of objects", &ctl->batch, false},
+        {"--type", "set, ordered_set, bag or duplicate_bag", &ctl->type, false},
+        {"--max-bytes", "a number of bytes, such as 64M", &ctl->max_bytes, false},
     };
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
         const char *value = NULL;
-        int taken = options[i].known ? take_value(options[i].name, words, &value) : 0;
+        bool known = options[i].global || is_known(ctl->verb, options[i].name);
+        int taken = known ? take_value(options[i].name, words, &value) : 0;
         if (taken == 0)
             continue;
         if (value == NULL || value[0] == '\0') {
@@ -183,6 +206,20 @@ static bool parse_verb(struct ctl *ctl, char **words)
     return true;
 }
 
+static enum exit_status fail_no_verb(const struct ctl *ctl)
+{
+    char names[256] = "";
+    for (size_t i = 0; i < VERBS; i++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s",
+                 i == 0          ? ""
+                 : i + 1 < VERBS ? ", "
+                                 : " or ",
+                 verbs[i]->name);
+    }
+    return ctl_fail_usage(ctl, "say what to do: %s", names);
+}
+
 static enum exit_status check(const struct ctl *ctl)
 {
     const struct verb *verb = ctl->verb;
@@ -197,7 +234,7 @@ static enum exit_status check(const struct ctl *ctl)
     const char *socket = getenv("HEIR_SOCKET");
     if (ctl->socket == NULL && socket != NULL && socket[0] == '\0')
         return ctl_fail_usage(ctl, "$HEIR_SOCKET is empty: unset it, or set it to the path of the keeper's socket");
-    if (verb->max_args > 0 && ctl->nargs > 0 && !table_name_ok(ctl->args[0]))
+    if (strstr(verb->arguments, "TABLE") != NULL && ctl->nargs > 0 && !table_name_ok(ctl->args[0]))
         return ctl_fail_usage(
             ctl, "'%.64s' cannot be a table: a name has 1 to %d of A-Z a-z 0-9 . _ - and begins with no dot",
             ctl->args[0], HEIR_NAME_MAX);
@@ -221,7 +258,7 @@ static enum exit_status obey(struct ctl *ctl, char **words)
         return DONE;
     }
     if (ctl->verb == NULL)
-        return ctl_fail_usage(ctl, "say what to do: ls, info, clients, check, get, put, del, revoke, ping or run");
+        return fail_no_verb(ctl);
     enum exit_status status = check(ctl);
     return status == DONE ? ctl->verb->run(ctl) : status;
 }

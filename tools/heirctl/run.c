@@ -271,6 +271,7 @@ const struct verb verb_run = {
         "runit, s6), use that.\n"
         "\n"
         "--json: nothing but the error object when it cannot start the command or gives up.\n",
+    .options = "--restarts ",
     .min_args = 1,
     .max_args = -1,
     .run = run,

@@ -7,6 +7,7 @@
  * and what was printed can always be given back.
  */
 #include "heirctl.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,7 @@ void *must_alloc(size_t size)
 
 /* ---- Bytes -------------------------------------------------------------------------------------------- */
 
-static int digit_value(char digit)
+int digit_value(char digit)
 {
     if (digit >= '0' && digit <= '9')
         return digit - '0';
@@ -153,6 +154,20 @@ void size_text(char out[TEXT_MAX], uint64_t bytes)
     }
     bool whole = unit == 0 || (bytes & ((UINT64_C(1) << 10 * unit) - 1)) == 0;
     snprintf(out, TEXT_MAX, whole ? "%.0f%s" : "%.1f%s", size, units[unit]);
+}
+
+bool size_parse(const char *text, uint64_t *bytes)
+{
+    static const char units[] = "KMG";
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    const char *unit = *end != '\0' ? strchr(units, *end) : NULL;
+    unsigned shift = unit != NULL ? 10 * (unsigned)(unit - units + 1) : 0;
+    if (text[0] < '0' || text[0] > '9' || errno != 0 || end[unit != NULL] != '\0' || number > UINT64_MAX >> shift)
+        return false;
+    *bytes = (uint64_t)number << shift;
+    return true;
 }
 
 void duration_text(char out[TEXT_MAX], uint64_t ms)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A table to write to, for put and del.
+ * A table to write to, for put, del and load.
  *
  * A public table is written as any client does. Another one is claimed for the moment of the write, without waiting, so
  * it works when the keeper owns it and never takes a table from anybody. Between claim and release the signals that a
@@ -50,7 +50,7 @@ static void hold_signals(struct writing *writing)
 }
 
 /* Returns 0 with a handle that may write, or an error. */
-static int open_table(struct writing *writing, const char *name)
+static int open_table(struct writing *writing, const char *name, const struct heir_table_options *create)
 {
     int error = heir_attach(writing->client, name, &writing->table);
     if (error == 0)
@@ -60,16 +60,23 @@ static int open_table(struct writing *writing, const char *name)
         sigprocmask(SIG_SETMASK, &writing->signals, NULL);
         return 0;
     }
+    if (error == -ENOENT && create != NULL) {
+        error = heir_create(writing->client, name, create, &writing->table);
+        writing->created = error == 0;
+        if (error == -EEXIST) /* since we looked */
+            error = 0;
+    }
     if (error < 0 && error != -EACCES) /* a private table cannot be attached, but claimed */
         return error;
-    error = heir_claim(writing->client, name, NULL, 0, &writing->table);
+    error = writing->created ? 0 : heir_claim(writing->client, name, NULL, 0, &writing->table);
     if (error < 0)
         return error;
     writing->claimed = true;
     return heir_info(writing->table, &writing->info);
 }
 
-enum exit_status writing_begin(const struct ctl *ctl, const char *name, struct writing *writing)
+enum exit_status writing_begin(const struct ctl *ctl, const char *name, const struct heir_table_options *create,
+                               struct writing *writing)
 {
     struct heir_open_options options = ctl_options(ctl);
     *writing = (struct writing){0};
@@ -79,7 +86,7 @@ enum exit_status writing_begin(const struct ctl *ctl, const char *name, struct w
         sigprocmask(SIG_SETMASK, &writing->signals, NULL);
         return ctl_fail_error(ctl, error, "cannot join the namespace '%s'", ctl_ns(ctl));
     }
-    error = open_table(writing, name);
+    error = open_table(writing, name, create);
     if (error == 0)
         return DONE;
 
