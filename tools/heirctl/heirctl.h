@@ -38,7 +38,7 @@ struct verb {
 };
 
 extern const struct verb verb_ls, verb_info, verb_clients, verb_check, verb_get, verb_put, verb_del, verb_dump,
-    verb_load, verb_revoke, verb_ping, verb_run;
+    verb_load, verb_give, verb_revoke, verb_rm, verb_ping, verb_run;
 
 /* ---- report.c: errors and JSON ------------------------------------------------------------------------ */
 
@@ -138,6 +138,11 @@ json_t *owner_json(const struct people *people, uint64_t id);
 json_t *heir_json(const char *heir);
 const char *heir_text(const char *heir);
 
+/* ---- ask.c: before something is lost ------------------------------------------------------------------- */
+
+/* DONE with --yes, or after a yes on the terminal; without either a report. */
+enum exit_status ctl_ask(const struct ctl *ctl, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* ---- writing.c: a table to write to ------------------------------------------------------------------- */
 
 struct writing {
@@ -153,6 +158,10 @@ struct writing {
 enum exit_status writing_begin(const struct ctl *ctl, const char *name, const struct heir_table_options *create,
                                struct writing *writing);
 void writing_end(struct writing *writing);
+/* The same in two halves, for a verb that needs the table for itself, also a public one: become a client; become the
+ * owner, without waiting, for a deed ("give away"). */
+enum exit_status writing_join(const struct ctl *ctl, struct writing *writing);
+enum exit_status writing_own(const struct ctl *ctl, const char *name, const char *deed, struct writing *writing);
 /* Reports why a write was refused. */
 enum exit_status writing_fail(const struct ctl *ctl, const struct writing *writing, int error, const char *what);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A table to write to, for put, del and load.
+ * A table to write to, for put, del and load; one to own, for give and rm.
  *
  * A public table is written as any client does. Another one is claimed for the moment of the write, without waiting, so
  * it works when the keeper owns it and never takes a table from anybody. Between claim and release the signals that a
@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static enum exit_status fail_busy(const struct ctl *ctl, const char *name)
+static enum exit_status fail_busy(const struct ctl *ctl, const char *name, const char *deed)
 {
     struct heir_table *table;
     struct heir_info info = {0};
@@ -21,18 +21,18 @@ static enum exit_status fail_busy(const struct ctl *ctl, const char *name)
     }
     if (info.owner == HEIR_KEEPER) /* cannot be read, or the owner has let it go meanwhile */
         return ctl_fail(ctl, REFUSED, -EBUSY,
-                        "the table '%s' is owned by a living client, which alone may write it: let that one write, or "
+                        "the table '%s' is owned by a living client, which alone may %s it: let that one do so, or "
                         "stop it and try again",
-                        name);
+                        name, deed);
 
     struct people people;
     people_load(ctl, &people);
     char *owner = owner_text(&people, info.owner);
     enum exit_status status =
         ctl_fail(ctl, REFUSED, -EBUSY,
-                 "the table '%s' is owned by %s, which alone may write it: let that one write, or take the table from "
-                 "it with heirctl revoke %s",
-                 name, owner, name);
+                 "the table '%s' is owned by %s, which alone may %s it: let that one do so, or take the table from it "
+                 "with heirctl revoke %s",
+                 name, owner, deed, name);
     free(owner);
     people_free(&people);
     return status;
@@ -49,6 +49,16 @@ static void hold_signals(struct writing *writing)
     sigprocmask(SIG_BLOCK, &held, &writing->signals);
 }
 
+/* The keeper's, for the moment. Returns 0 or an error. */
+static int claim(struct writing *writing, const char *name)
+{
+    int error = heir_claim(writing->client, name, NULL, 0, &writing->table);
+    if (error < 0)
+        return error;
+    writing->claimed = true;
+    return heir_info(writing->table, &writing->info);
+}
+
 /* Returns 0 with a handle that may write, or an error. */
 static int open_table(struct writing *writing, const char *name, const struct heir_table_options *create)
 {
@@ -62,40 +72,53 @@ static int open_table(struct writing *writing, const char *name, const struct he
     }
     if (error == -ENOENT && create != NULL) {
         error = heir_create(writing->client, name, create, &writing->table);
-        writing->created = error == 0;
+        if (error == 0) {
+            writing->claimed = writing->created = true;
+            return heir_info(writing->table, &writing->info);
+        }
         if (error == -EEXIST) /* since we looked */
             error = 0;
     }
     if (error < 0 && error != -EACCES) /* a private table cannot be attached, but claimed */
         return error;
-    error = writing->created ? 0 : heir_claim(writing->client, name, NULL, 0, &writing->table);
-    if (error < 0)
-        return error;
-    writing->claimed = true;
-    return heir_info(writing->table, &writing->info);
+    return claim(writing, name);
 }
 
-enum exit_status writing_begin(const struct ctl *ctl, const char *name, const struct heir_table_options *create,
-                               struct writing *writing)
+static enum exit_status fail(const struct ctl *ctl, const char *name, const char *deed, int error,
+                             struct writing *writing)
+{
+    writing_end(writing);
+    if (error == -ENOENT)
+        return ctl_fail_no_table(ctl, name);
+    if (error == -EBUSY)
+        return fail_busy(ctl, name, deed);
+    return ctl_fail_error(ctl, error, "cannot %s the table '%s'", deed, name);
+}
+
+enum exit_status writing_join(const struct ctl *ctl, struct writing *writing)
 {
     struct heir_open_options options = ctl_options(ctl);
     *writing = (struct writing){0};
     hold_signals(writing); /* before heir_open(): threads that it may start inherit the mask */
     int error = heir_open(&options, &writing->client);
-    if (error < 0) {
-        sigprocmask(SIG_SETMASK, &writing->signals, NULL);
-        return ctl_fail_error(ctl, error, "cannot join the namespace '%s'", ctl_ns(ctl));
-    }
-    error = open_table(writing, name, create);
     if (error == 0)
         return DONE;
+    sigprocmask(SIG_SETMASK, &writing->signals, NULL);
+    return ctl_fail_error(ctl, error, "cannot join the namespace '%s'", ctl_ns(ctl));
+}
 
-    writing_end(writing);
-    if (error == -ENOENT)
-        return ctl_fail_no_table(ctl, name);
-    if (error == -EBUSY)
-        return fail_busy(ctl, name);
-    return ctl_fail_error(ctl, error, "cannot write the table '%s'", name);
+enum exit_status writing_own(const struct ctl *ctl, const char *name, const char *deed, struct writing *writing)
+{
+    int error = claim(writing, name);
+    return error == 0 ? DONE : fail(ctl, name, deed, error, writing);
+}
+
+enum exit_status writing_begin(const struct ctl *ctl, const char *name, const struct heir_table_options *create,
+                               struct writing *writing)
+{
+    enum exit_status status = writing_join(ctl, writing);
+    int error = status == DONE ? open_table(writing, name, create) : 0;
+    return error == 0 ? status : fail(ctl, name, "write", error, writing);
 }
 
 void writing_end(struct writing *writing)

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/* heirctl give and rm: whom, what is refused, and that a refusal changes nothing. */
+#include "heirctl.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static uint64_t epoch(const char *table)
+{
+    json_t *object = CTL_JSON(0, "info", table);
+    uint64_t epoch = (uint64_t)number(object, "epoch");
+    json_decref(object);
+    return epoch;
+}
+
+/* ---- give --------------------------------------------------------------------------------------------- */
+
+static void give_it(void)
+{
+    char id[32];
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *a = agent_new("baker"), *b = agent_new("sec.ond-1"), *younger = agent_new("sec.ond-1");
+    DO(a, 0, "create t");
+    DO(a, 0, "put t k v");
+    CTL(1, "give", "t", "sec.ond-1"); /* a living client owns it */
+    COMPLAINS("baker");
+    COMPLAINS("heirctl revoke t");
+    DO(a, 0, "put t k v"); /* and still does */
+    DO(a, 0, "release t");
+    CTL(0, "give", "t", "sec.ond-1");
+    SAYS("sec.ond-1");
+    EVENT(b, HEIR_EVENT_TRANSFER, HEIR_GIVEN, "t", "");
+    DO(b, 0, "put t k w");
+    NO_EVENT(younger);
+    DO(b, 0, "release t");
+    snprintf(id, sizeof id, "%d", (int)younger->id);
+    json_t *object = CTL_JSON(0, "give", "t", id);
+    CHECK_STR(text(object, "table"), "t");
+    CHECK_EQ(number(json_object_get(object, "to"), "id"), younger->id);
+    CHECK_EQ(number(json_object_get(object, "to"), "pid"), younger->pid);
+    CHECK_STR(text(json_object_get(object, "to"), "role"), "sec.ond-1");
+    json_decref(object);
+    EVENT(younger, HEIR_EVENT_TRANSFER, HEIR_GIVEN, "t", "");
+    /* a public one has an owner, too */
+    DO(a, 0, "create p access=public");
+    CTL(1, "give", "p", id);
+    COMPLAINS("baker");
+    DO(a, 0, "release p");
+    CTL(0, "give", "p", id);
+    EVENT(younger, HEIR_EVENT_TRANSFER, HEIR_GIVEN, "p", "");
+    json_decref(CTL_JSON(1, "give", "t", id));
+}
+
+static void give_refuses(void)
+{
+    char id[32];
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *a = agent_new("baker"), *b = agent_new("second");
+    DO(a, 0, "create t");
+    DO(a, 0, "release t");
+    uint64_t before = epoch("t");
+    CTL(1, "give", "t", "nobody");
+    COMPLAINS("nobody");
+    COMPLAINS("heirctl clients");
+    CTL(1, "give", "t", "heirctl"); /* itself */
+    json_decref(CTL_JSON(1, "give", "t", "nobody"));
+    CHECK_EQ(epoch("t"), before);
+    CTL(1, "give", "t", "4711");
+    COMPLAINS("4711");
+    snprintf(id, sizeof id, "%d", (int)b->id);
+    CHECK_RC(agent_end(b), 0);
+    CTL(1, "give", "t", id);
+    CTL(1, "give", "none", "baker");
+    COMPLAINS("none");
+    CTL(2, "give");
+    CTL(2, "give", "t");
+    CTL(2, "give", "t", "baker", "x");
+    CTL(2, "give", "t", "0");
+    CTL(2, "give", "t", "a/b");
+    CTL(2, "give", "t", "");
+    CTL(2, "give", ".t", "baker");
+    CTL(2, "give", "t", "baker", "--yes");
+    DO(a, 0, "claim t 0"); /* it is nobody's after all of this */
+    DO(a, 0, "release t");
+    damage("t");
+    CTL(1, "give", "t", "baker");
+    keeper_kill();
+    CTL(REFUSED_WITHOUT_KEEPER, "give", "t", "baker");
+    REQUIRE_EQ(keeper_start(NULL), 0);
+}
+
+/* ---- rm ----------------------------------------------------------------------------------------------- */
+
+static void rm(void)
+{
+    static const char name[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz-.01234567";
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *a = agent_new("baker"), *reader = agent_new("reader");
+    DO(a, 0, "create t");
+    DO(a, 0, "put t k v");
+    DO(reader, 0, "attach t");
+    CTL(1, "rm", "t", "--yes"); /* a living client owns it */
+    COMPLAINS("baker");
+    COMPLAINS("heirctl revoke t");
+    DO(a, 0, "put t k v");
+    DO(a, 0, "release t");
+    CTL(2, "rm", "t"); /* nobody can be asked */
+    COMPLAINS("--yes");
+    CHECK_EQ(shm_count("t."), 1);
+    CTL(0, "rm", "t", "--yes");
+    SAYS("with 1 object");
+    CHECK_EQ(shm_count("t."), 0);
+    DO(reader, 0, "get t k"); /* as heir_destroy() says */
+    CTL(1, "rm", "t", "--yes");
+    COMPLAINS("heirctl ls");
+    json_decref(CTL_JSON(1, "rm", "t", "--yes"));
+    DO(a, 0, "create %s access=private heir=%s", name, HEIR_NOBODY);
+    DO(a, 0, "create p access=public");
+    CTL(1, "rm", "p", "--yes");
+    DO(a, 0, "release p");
+    CTL(0, "rm", "--yes", "p");
+    CTL(0, "revoke", name);
+    json_t *object = CTL_JSON(0, "rm", name, "--yes");
+    CHECK_STR(text(object, "table"), name);
+    CHECK(json_is_true(json_object_get(object, "removed")));
+    json_decref(object);
+    CHECK_EQ(shm_count("t."), 0);
+    DO(a, 0, "create t");
+    DO(a, 0, "release t");
+    CTL(2, "rm");
+    CTL(2, "rm", "t", "u", "--yes");
+    CTL(2, "rm", "t", "--yes=1");
+    CTL(2, "ls", "--yes");
+    keeper_kill();
+    CTL(REFUSED_WITHOUT_KEEPER, "rm", "t", "--yes");
+    damage("t");
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    CTL(1, "rm", "t", "--yes");
+    COMPLAINS("damaged");
+}
+
+/* A person is asked: script(1) makes the terminal. */
+static void rm_asks(void)
+{
+    if (program_run((const char *const[]){"/bin/sh", "-c", "command -v script", NULL}, NULL, &out) != 0) {
+        test_skip("script (bsdutils) is not installed");
+        return;
+    }
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *a = agent_new("baker");
+    DO(a, 0, "create t");
+    DO(a, 0, "release t");
+    static const char *const answers[] = {"n", "", "yess", "y"};
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(shm_count("t."), 1);
+        SHELL(i < 3, "echo '%s' | script -qec '$HEIR_TEST_BINDIR/heirctl rm t' /dev/null", answers[i]);
+        SAYS("Remove the table 't'");
+        SAYS(i < 3 ? "nothing was done" : "was removed");
+    }
+    CHECK_EQ(shm_count("t."), 0);
+}
+
+const struct test admin_tests[] = {
+    {"give", give_it}, {"give: refuses", give_refuses}, {"rm", rm}, {"rm: asks", rm_asks}, {NULL, NULL}};
