@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* heirctl give and rm: whom, what is refused, and that a refusal changes nothing. */
+/* heirctl give, rm and explain: whom, what is refused, and that a refusal changes nothing. */
 #include "heirctl.h"
 
 #include <stdio.h>
@@ -160,5 +160,54 @@ static void rm_asks(void)
     CHECK_EQ(shm_count("t."), 0);
 }
 
+/* ---- explain ------------------------------------------------------------------------------------------ */
+
+static void explain(void)
+{
+    static const char *const forms[] = {"ENOSPC", "-ENOSPC", "28", "-28", "enospc"};
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        json_t *object = CTL_JSON(0, "explain", forms[i]);
+        CHECK_STR(text(object, "errno"), "ENOSPC");
+        CHECK_EQ(number(object, "number"), ENOSPC);
+        CHECK_STR(text(object, "meaning"), heir_strerror(-ENOSPC));
+        CHECK(json_array_size(json_object_get(object, "when")) >= 2);
+        CHECK(strstr(text(object, "cure"), "--shm-size") != NULL);
+        json_decref(object);
+    }
+    CTL(0, "explain", "-ESTALE");
+    SAYS("-ESTALE (116)");
+    SAYS("claim the table again");
+    CTL(0, "explain", "ENOTSUP"); /* which has two names */
+    SAYS("-ENOTSUP");
+    CTL(0, "explain", "EOPNOTSUPP");
+    SAYS("-ENOTSUP");
+    CTL(0, "explain");
+    SAYS("EUCLEAN");
+    CTL(1, "explain", "EXDEV");
+    CTL(1, "explain", "-18");
+    CTL(2, "explain", "hello");
+    CTL(2, "explain", "28x");
+    CTL(2, "explain", "0");
+    CTL(2, "explain", "");
+    CTL(2, "explain", "--", "--28");
+    CTL(2, "explain", "ENOSPC", "ESTALE");
+    json_decref(CTL_JSON(1, "explain", "EXDEV"));
+    json_decref(CTL_JSON(2, "explain", "hello"));
+}
+
+/* It knows each error for which the library has a sentence, and no other. */
+static void explain_knows_all(void)
+{
+    bool known[4096] = {false};
+    json_t *object = CTL_JSON(0, "explain");
+    const json_t *list = json_object_get(object, "errors");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        known[number(json_array_get(list, i), "number")] = true;
+    for (int error = 1; error < 4096; error++)
+        CHECK(known[error] == (strcmp(heir_strerror(error), "unknown error") != 0), "error %d", error);
+    json_decref(object);
+}
+
 const struct test admin_tests[] = {
-    {"give", give_it}, {"give: refuses", give_refuses}, {"rm", rm}, {"rm: asks", rm_asks}, {NULL, NULL}};
+    {"give", give_it},    {"give: refuses", give_refuses},           {"rm", rm},  {"rm: asks", rm_asks},
+    {"explain", explain}, {"explain: knows all", explain_knows_all}, {NULL, NULL}};
