@@ -530,6 +530,7 @@ int main(int argc, char **argv)
     const struct test_suite suites[] = {{.name = "heirctl", .tests = tests},
                                         {.name = "heirctl dump, load", .tests = dump_tests},
                                         {.name = "heirctl give, rm, explain", .tests = admin_tests},
+                                        {.name = "heirctl: completion", .tests = completion_tests},
                                         {.name = NULL}};
     return test_main(argc, argv, suites);
 }

@@ -125,6 +125,11 @@ static const struct meaning meanings[] = {
 };
 #define MEANINGS (sizeof meanings / sizeof meanings[0])
 
+const char *explain_name(size_t i)
+{
+    return i < MEANINGS ? meanings[i].name : NULL;
+}
+
 /* ---- Which one ---------------------------------------------------------------------------------------- */
 
 /* ENOSPC, enospc, -ENOSPC, 28, -28. */

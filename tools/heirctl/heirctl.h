@@ -40,6 +40,23 @@ struct verb {
 extern const struct verb verb_ls, verb_info, verb_clients, verb_check, verb_get, verb_put, verb_del, verb_dump,
     verb_load, verb_give, verb_revoke, verb_rm, verb_ping, verb_run, verb_explain;
 
+/* ---- main.c: what there is; complete.c: the same for shells --------------------------------------------- */
+
+struct option {
+    const char *name, *what; /* what it wants */
+    size_t offset;           /* of the pointer in struct ctl */
+    const char *values;      /* for shells: words, ":file", or "" */
+    bool global;
+};
+
+extern const struct verb *const verbs[];  /* a NULL behind the last */
+extern const struct option option_list[]; /* a NULL name behind the last */
+const struct verb *verb_find(const char *name);
+bool verb_has(const struct verb *verb, const char *option);
+
+enum exit_status complete(char **words);
+const char *explain_name(size_t i); /* of the i-th error; NULL behind the last */
+
 /* ---- report.c: errors and JSON ------------------------------------------------------------------------ */
 
 const char *ctl_ns(const struct ctl *ctl); /* the namespace by its name, for sentences */

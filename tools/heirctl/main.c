@@ -11,11 +11,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct verb *const verbs[] = {
+const struct verb *const verbs[] = {
     &verb_ls,   &verb_info, &verb_clients, &verb_check, &verb_get,  &verb_put, &verb_del,     &verb_dump,
-    &verb_load, &verb_give, &verb_revoke,  &verb_rm,    &verb_ping, &verb_run, &verb_explain,
+    &verb_load, &verb_give, &verb_revoke,  &verb_rm,    &verb_ping, &verb_run, &verb_explain, NULL,
 };
-#define VERBS (sizeof verbs / sizeof verbs[0])
+#define VERBS (sizeof verbs / sizeof verbs[0] - 1)
+
+/* Those with a value. The others are in take_option(). */
+const struct option option_list[] = {
+    {"--namespace", "a name of 1 to 63 of A-Z a-z 0-9 _ -", offsetof(struct ctl, ns), "", true},
+    {"--socket", "the path of the keeper's socket", offsetof(struct ctl, socket), ":file", true},
+    {"--restarts", "N/SECONDS, such as 5/10", offsetof(struct ctl, restarts), "", false},
+    {"--format", "print or bytevalue", offsetof(struct ctl, format), "print bytevalue", false},
+    {"--output", "the path of a file", offsetof(struct ctl, output), ":file", false},
+    {"--batch", "a number of objects", offsetof(struct ctl, batch), "", false},
+    {"--type", "set, ordered_set, bag or duplicate_bag", offsetof(struct ctl, type),
+     "set ordered_set bag duplicate_bag", false},
+    {"--max-bytes", "a number of bytes, such as 64M", offsetof(struct ctl, max_bytes), "", false},
+    {NULL, NULL, 0, NULL, false},
+};
 
 /* ---- Help --------------------------------------------------------------------------------------------- */
 
@@ -86,8 +100,7 @@ static int take_value(const char *name, char **words, const char **value)
     return 2;
 }
 
-/* Does the verb have it? */
-static bool is_known(const struct verb *verb, const char *option)
+bool verb_has(const struct verb *verb, const char *option)
 {
     size_t len = strlen(option);
     const char *rest = verb != NULL ? verb->options : NULL;
@@ -106,38 +119,24 @@ static int take_option(struct ctl *ctl, char **words)
     bool *flag = strcmp(word, "--json") == 0                               ? &ctl->json
                  : strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0  ? &ctl->help
                  : strcmp(word, "--version") == 0                          ? &ctl->version
-                 : strcmp(word, "--yes") == 0 && is_known(ctl->verb, word) ? &ctl->yes
+                 : strcmp(word, "--yes") == 0 && verb_has(ctl->verb, word) ? &ctl->yes
                                                                            : NULL;
     if (flag != NULL) {
         *flag = true;
         return 1;
     }
-    const struct {
-        const char *name, *what;
-        const char **value;
-        bool global;
-    } options[] = {
-        {"--namespace", "a name of 1 to 63 of A-Z a-z 0-9 _ -", &ctl->ns, true},
-        {"--socket", "the path of the keeper's socket", &ctl->socket, true},
-        {"--restarts", "N/SECONDS, such as 5/10", &ctl->restarts, false},
-        {"--format", "print or bytevalue", &ctl->format, false},
-        {"--output", "the path of a file", &ctl->output, false},
-        {"--batch", "a number of objects", &ctl->batch, false},
-        {"--type", "set, ordered_set, bag or duplicate_bag", &ctl->type, false},
-        {"--max-bytes", "a number of bytes, such as 64M", &ctl->max_bytes, false},
-    };
-    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+    for (const struct option *option = option_list; option->name != NULL; option++) {
         const char *value = NULL;
-        bool known = options[i].global || is_known(ctl->verb, options[i].name);
-        int taken = known ? take_value(options[i].name, words, &value) : 0;
+        bool known = option->global || verb_has(ctl->verb, option->name);
+        int taken = known ? take_value(option->name, words, &value) : 0;
         if (taken == 0)
             continue;
         if (value == NULL || value[0] == '\0') {
             look_for_json(ctl, words);
-            ctl_fail_usage(ctl, "%s wants %s", options[i].name, options[i].what);
+            ctl_fail_usage(ctl, "%s wants %s", option->name, option->what);
             return 0;
         }
-        *options[i].value = value;
+        memcpy((char *)ctl + option->offset, &value, sizeof value);
         return taken;
     }
     look_for_json(ctl, words);
@@ -146,7 +145,7 @@ static int take_option(struct ctl *ctl, char **words)
     return 0;
 }
 
-static const struct verb *find_verb(const char *name)
+const struct verb *verb_find(const char *name)
 {
     for (size_t i = 0; i < VERBS; i++) {
         if (strcmp(verbs[i]->name, name) == 0)
@@ -170,7 +169,7 @@ static char **parse_global(struct ctl *ctl, char **words)
     }
     if (*words == NULL)
         return words;
-    ctl->verb = find_verb(*words);
+    ctl->verb = verb_find(*words);
     if (ctl->verb == NULL) {
         look_for_json(ctl, words);
         ctl_fail_usage(ctl, "there is no command '%.64s'", *words);
@@ -266,6 +265,8 @@ static enum exit_status obey(struct ctl *ctl, char **words)
 int main(int argc, char **argv)
 {
     struct ctl ctl = {0};
+    if (argc > 2 && strcmp(argv[1], "--complete") == 0)
+        return (int)complete(argv + 2);
     enum exit_status status = obey(&ctl, argv + (argc > 0));
     return (int)ctl_flush(&ctl, status);
 }
