@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* heirctl give, rm and explain: whom, what is refused, and that a refusal changes nothing. */
+/* heirctl give, rm, purge and explain: whom, what is refused, and that a refusal changes nothing. */
 #include "heirctl.h"
 
 #include <stdio.h>
@@ -160,6 +160,63 @@ static void rm_asks(void)
     CHECK_EQ(shm_count("t."), 0);
 }
 
+/* ---- purge -------------------------------------------------------------------------------------------- */
+
+static void purge(void)
+{
+    char path[256];
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *a = agent_new("baker"), *dead = agent_new("second");
+    DO(a, 0, "create b.-_readA1");
+    DO(a, 0, "create damaged");
+    DO(dead, 0, "create orphan");
+    CTL(1, "purge", "--yes");
+    COMPLAINS("a keeper runs");
+    CHECK_EQ(shm_count("t."), 3);
+    DO(a, 0, "put b.-_readA1 k v");
+    CTL(0, "ping"); /* it has not noticed */
+    keeper_kill();
+    agent_kill(dead);
+    damage("damaged");
+    shm_path(path, sizeof path, "t.", "half"); /* as creating leaves it when it is killed */
+    SHELL(0, ": >%s", path);
+    CTL(2, "purge"); /* nobody can be asked */
+    COMPLAINS("--yes");
+    CTL(2, "purge", "x", "--yes");
+    CHECK_EQ(shm_count("t."), 4);
+    json_t *object = CTL_JSON(0, "purge", "--yes");
+    CHECK_STR(text(object, "namespace"), world.ns);
+    CHECK_EQ(json_array_size(json_object_get(object, "tables")), 4);
+    CHECK_EQ(number(object, "clients"), 2);
+    json_decref(object);
+    CHECK_EQ(shm_count(""), 0);
+    DO(a, -ENOTCONN, "put b.-_readA1 k w");
+    CTL(0, "purge", "--yes"); /* nothing to do */
+    SAYS("0 tables");
+    CHECK_EQ(shm_count(""), 0);
+    /* it is a namespace as any */
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *b = agent_new("third");
+    DO(b, 0, "create damaged");
+}
+
+static void purge_tells_what(void)
+{
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *a = agent_new("baker");
+    DO(a, 0, "create one");
+    DO(a, 0, "create two");
+    CHECK_RC(agent_end(a), 0);
+    keeper_stop();
+    CTL(0, "--namespace", "no-such-one", "purge", "--yes");
+    CHECK_EQ(shm_count("t."), 2);
+    CTL(0, "purge", "--yes");
+    SAYS("the table 'one' was removed\n");
+    SAYS("the table 'two' was removed\n");
+    SAYS("is empty");
+    CHECK_EQ(shm_count(""), 0);
+}
+
 /* ---- explain ------------------------------------------------------------------------------------------ */
 
 static void explain(void)
@@ -208,6 +265,8 @@ static void explain_knows_all(void)
     json_decref(object);
 }
 
-const struct test admin_tests[] = {
-    {"give", give_it},    {"give: refuses", give_refuses},           {"rm", rm},  {"rm: asks", rm_asks},
-    {"explain", explain}, {"explain: knows all", explain_knows_all}, {NULL, NULL}};
+const struct test admin_tests[] = {{"give", give_it},    {"give: refuses", give_refuses},
+                                   {"rm", rm},           {"rm: asks", rm_asks},
+                                   {"purge", purge},     {"purge: tells what", purge_tells_what},
+                                   {"explain", explain}, {"explain: knows all", explain_knows_all},
+                                   {NULL, NULL}};

@@ -57,13 +57,13 @@ options_in() {
 
 verbs=$("$tools/heirctl" --help | awk -v RS= 'NR == 3' | sed 's/^ *\([a-z]*\).*/\1/' | sort)
 same commands heirctl.1 "$verbs" "$(sed -n 's/^\.\(It \)\{0,1\}Cm \([a-z]*\)\( Ar.*\| Op.*\| Oo.*\|\)$/\2/p' heirctl.1 | sort -u)"
-{
+options=$(
     options_of "$tools/heirctl"
     for verb in $verbs; do
         options_of "$tools/heirctl" "$verb"
     done
-} | sort -u >"$work/options"
-same options heirctl.1 "$(grep -v -x -e --shm-size "$work/options")" "$(options_in heirctl.1)"
+)
+same options heirctl.1 "$(say "$options" | sort -u)" "$(options_in heirctl.1)"
 same options heird.8 "$(options_of "$tools/heird")" "$(options_in heird.8)"
 for name in HEIR_NAMESPACE HEIR_SOCKET; do
     for page in heirctl.1 heird.8 heir.7; do

@@ -12,8 +12,8 @@
 #include <string.h>
 
 const struct verb *const verbs[] = {
-    &verb_ls,   &verb_info, &verb_clients, &verb_check, &verb_get,  &verb_put, &verb_del,     &verb_dump,
-    &verb_load, &verb_give, &verb_revoke,  &verb_rm,    &verb_ping, &verb_run, &verb_explain, NULL,
+    &verb_ls,   &verb_info,   &verb_clients, &verb_check, &verb_get,  &verb_put, &verb_del,     &verb_dump, &verb_load,
+    &verb_give, &verb_revoke, &verb_rm,      &verb_purge, &verb_ping, &verb_run, &verb_explain, NULL,
 };
 #define VERBS (sizeof verbs / sizeof verbs[0] - 1)
 
