@@ -425,6 +425,24 @@ static void load_refuses_by_line(void)
     CHECK_STR(out.out, "cd\n");
 }
 
+/* On a terminal: a line that goes before anything else is said. 512 objects are there, then time has passed. */
+static void progress_on_a_terminal(void)
+{
+    if (!have("script"))
+        return;
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    SHELL(1,
+          "cd %s; { printf 'VERSION=3\\nformat=print\\nHEADER=END\\n'; seq 1 520 | sed 's/^/ /'; } >one; seq 1 1000 | "
+          "sed 's/^/ "
+          "/' >two; script -qec '{ cat one; sleep 0.3; cat two; echo hello; } | $HEIR_TEST_BINDIR/heirctl load t' "
+          "/dev/null; "
+          "code=$?; rm one two; exit $code",
+          world.dir);
+    SAYS("\rload t: 512 objects\r\033[Kheirctl: stdin, line 1524");
+    SHELL(1, "printf 'hello\\n' | $HEIR_TEST_BINDIR/heirctl load t"); /* no terminal, no line */
+    CHECK(strchr(out.err, '\r') == NULL, "%s", out.err);
+}
+
 /* ---- One committed state ------------------------------------------------------------------------------ */
 
 #define ACCOUNTS 2000
@@ -528,5 +546,6 @@ const struct test dump_tests[] = {{"dump: formats", dump_formats},
                                   {"load: makes tables", load_makes_tables},
                                   {"load: in batches", load_in_batches},
                                   {"load: refuses by line", load_refuses_by_line},
+                                  {"load: progress on a terminal", progress_on_a_terminal},
                                   {"dump: one committed state", one_committed_state},
                                   {NULL, NULL}};

@@ -180,7 +180,7 @@ static enum exit_status dump_table(struct dump *dump, struct heir_table *table)
     if (dump->file != NULL)
         flat_write_header(dump->file, dump->format, dump->info.type);
     int error = walk(dump, table);
-    progress_end(&dump->progress);
+    progress_clear();
     if (error == 0 && dump->file != NULL)
         flat_write_end(dump->file);
     int output_error = ctl->output != NULL ? target_close(&target, dump->file, error == 0) : 0;

@@ -133,7 +133,7 @@ struct progress {
 /* total 0: not known. quiet: stay silent in any case. */
 void progress_begin(struct progress *progress, const char *what, uint64_t total, bool quiet);
 void progress_step(struct progress *progress);
-void progress_end(struct progress *progress);
+void progress_clear(void); /* before anything else is printed; reports of errors do it */
 
 /* ---- owner.c: clients by their id --------------------------------------------------------------------- */
 

@@ -252,7 +252,7 @@ static enum exit_status run(struct ctl *ctl)
     progress_begin(&load.progress, what, 0, false);
     flat_begin(&load.flat, file);
     status = load_all(&load);
-    progress_end(&load.progress);
+    progress_clear();
     if (status == DONE)
         status = print_result(&load);
     flat_end(&load.flat);

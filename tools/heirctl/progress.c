@@ -12,6 +12,8 @@
 #define EVERY_NS   UINT64_C(100000000)
 #define EVERY_STEP 256u /* look at the clock after so many steps */
 
+static bool shown; /* the cursor stands behind a line of ours */
+
 static uint64_t now_ns(void)
 {
     struct timespec now;
@@ -35,12 +37,13 @@ void progress_step(struct progress *progress)
         fprintf(stderr, " of %" PRIu64, progress->total);
     fprintf(stderr, " objects");
     fflush(stderr);
+    shown = true;
     progress->shown_ns = now_ns();
 }
 
-void progress_end(struct progress *progress)
+void progress_clear(void)
 {
-    if (progress->what != NULL)
-        fprintf(stderr, "\r\033[K");
-    progress->what = NULL;
+    if (shown)
+        fputs("\r\033[K", stderr);
+    shown = false;
 }

@@ -75,6 +75,7 @@ enum exit_status ctl_flush(const struct ctl *ctl, enum exit_status status)
 static enum exit_status say(const struct ctl *ctl, enum exit_status status, int error, const char *sentence)
 {
     fflush(stdout);
+    progress_clear();
     fprintf(stderr, "heirctl: %s\n", sentence);
     if (ctl->json) {
         json_t *object = json_object();
