@@ -5,6 +5,7 @@
  */
 #include "heirctl.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -306,6 +307,7 @@ static void load_makes_tables(void)
     CHECK_EQ(number(object, "max_bytes"), 2 << 20);
     CHECK_EQ(number(object, "objects"), 0);
     CHECK_EQ(number(json_object_get(object, "owner"), "id"), 0);
+    CHECK(json_is_null(json_object_get(object, "heir")));
     json_decref(object);
     CTL_IN(0, HEADER "DATA=END\n", "load", "empty"); /* nothing is no reason to refuse */
     CTL_IN(2, HEADER "DATA=END\n", "load", "t", "--type", "tree");
@@ -423,6 +425,47 @@ static void load_refuses_by_line(void)
     CTL_IN(0, HEADER " ab\n cd\n de\n fg\nDATA=END\n", "load", "fixed");
     CTL(0, "get", "fixed", "ab");
     CHECK_STR(out.out, "cd\n");
+}
+
+static bool no_client(void *arg)
+{
+    (void)arg;
+    return shm_count("c.") == 0;
+}
+
+/* Whenever it is: the whole file, or not even the table. */
+static void load_is_killed(void)
+{
+    char path[200];
+    struct rnd rnd = {test_seed};
+    int whole = 0, nothing = 0;
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    snprintf(path, sizeof path, "%s/in", world.dir);
+    SHELL(
+        0,
+        "{ printf 'VERSION=3\\nformat=print\\nHEADER=END\\n'; seq 1 20000 | sed 's/.*/ &\\n &/'; echo DATA=END; } >%s",
+        path);
+    for (int round = 0; round < 40; round++) {
+        const char *const argv[] = {"heirctl", "load", "t", path, NULL};
+        struct program *program = program_start(argv);
+        REQUIRE(program != NULL);
+        usleep((useconds_t)rnd_below(&rnd, TEST_ASAN ? 200000 : 40000));
+        program_signal(program, SIGKILL);
+        program_wait(program, PATIENCE);
+        CHECK(wait_until(no_client, NULL, PATIENCE), "its death was noticed");
+        if (shm_count("t.") == 0) {
+            nothing++;
+            continue;
+        }
+        json_t *object = CTL_JSON(0, "info", "t");
+        CHECK_EQ(number(object, "objects"), 20000);
+        CHECK(json_is_null(json_object_get(object, "heir")));
+        json_decref(object);
+        CTL(0, "rm", "t", "--yes");
+        whole++;
+    }
+    printf("killed in loads: %d whole, %d not there ", whole, nothing);
+    unlink(path);
 }
 
 /* On a terminal: a line that goes before anything else is said. 512 objects are there, then time has passed. */
@@ -546,6 +589,7 @@ const struct test dump_tests[] = {{"dump: formats", dump_formats},
                                   {"load: makes tables", load_makes_tables},
                                   {"load: in batches", load_in_batches},
                                   {"load: refuses by line", load_refuses_by_line},
+                                  {"load: is killed", load_is_killed},
                                   {"load: progress on a terminal", progress_on_a_terminal},
                                   {"dump: one committed state", one_committed_state},
                                   {NULL, NULL}};

@@ -5,6 +5,8 @@
  * A batch (without --batch: the whole file) is read to its end before the table is touched, so nothing is owned and no
  * transaction is open while we wait for a pipe, and a damaged file has changed nothing. The price is its memory. Then
  * it is one transaction. Between two batches the table is released again.
+ *
+ * A table that we make is nobody's after us until the first batch is in it: if we are killed before, it goes with us.
  */
 #include "flat.h"
 #include <errno.h>
@@ -156,6 +158,8 @@ static enum exit_status write_batch(struct load *load)
         status = check_batch(load, &writing.info);
     if (status == DONE) {
         int error = put_batch(load, writing.table);
+        if (error == 0 && writing.created)
+            error = heir_set_heir(writing.table, NULL, NULL, 0);
         if (error < 0)
             status = fail_put(load, &writing, error);
     }
@@ -236,7 +240,7 @@ static enum exit_status parse(struct load *load)
 
 static enum exit_status run(struct ctl *ctl)
 {
-    struct load load = {.ctl = ctl, .name = ctl->args[0], .path = "stdin"};
+    struct load load = {.ctl = ctl, .name = ctl->args[0], .path = "stdin", .create = {.heir = HEIR_NOBODY}};
     enum exit_status status = parse(&load);
     if (status != DONE)
         return status;
