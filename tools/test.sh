@@ -307,7 +307,7 @@ exports_only_heir() {
 }
 
 check_scripts() {
-    find .ci tools tests bench -name '*.sh' >"$work/scripts"
+    find .ci tools tests bench -name '*.sh' -o -name '*.bash' >"$work/scripts"
     say .ci/run >>"$work/scripts"
     xargs shellcheck <"$work/scripts"
 }
