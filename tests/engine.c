@@ -531,6 +531,40 @@ static void check_finds_damage(void)
     table_end(&s);
 }
 
+/* What a damaged log names is not written to, unless it is a word that can have been logged. */
+static void damaged_log_stays_inside(void)
+{
+    const struct deed put = {.what = PUT, .key = 1, .key_len = 8, .value_len = 40};
+    struct store s = table_new(1 << 20);
+
+    transact(&s, &put, 1, false);
+    uint64_t limit = peek(&view_of(&s)->limit); /* as it will be */
+    const uint64_t beside[] = {offsetof(struct table_page, heap_first),
+                               offsetof(struct table_page, owner),
+                               offsetof(struct table_page, view.limit),
+                               offsetof(struct table_page, writer) + 24,
+                               offsetof(struct table_page, ledger.log_floor),
+                               offsetof(struct table_page, transfers),
+                               PAGE_BYTES + (limit - s.heap_first) * sizeof(struct page_desc),
+                               limit * PAGE_BYTES,
+                               s.bytes,
+                               0 - UINT64_C(8)};
+
+    table_end(&s);
+    for (size_t i = 0; i < sizeof beside / sizeof beside[0]; i++) {
+        s = table_new(1 << 20);
+        objects_begin(&s);
+        CHECK_RC(do_deed(&s, &put), 0);
+        struct log_entry *entry = (struct log_entry *)(void *)(s.base + s.bytes) - 1;
+        *entry = (struct log_entry){beside[i], 12345};
+        CHECK_EQ(check_store(&s, NULL, NULL), 1);
+        CHECK_RC(undo_all(&s, NULL), -EUCLEAN);
+        CHECK(beside[i] >= s.bytes || peek((word_t *)(void *)(s.base + beside[i])) != 12345, "entry to %lu",
+              (unsigned long)beside[i]);
+        table_end(&s);
+    }
+}
+
 /* ---- The format --------------------------------------------------------------------------------------- */
 
 /* Changing any of these is a new LAYOUT_VERSION. */
@@ -576,6 +610,7 @@ static const struct test tests[] = {
     {"full-tables-turn-over", full_tables_turn_over},
     {"pinned-state-stays", pinned_state_stays},
     {"check-finds-damage", check_finds_damage},
+    {"damaged-log-stays-inside", damaged_log_stays_inside},
     {0},
 };
 

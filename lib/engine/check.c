@@ -191,7 +191,7 @@ static bool past_begin(struct check *c)
     for (uint64_t i = 0; i < count; i++) {
         struct log_entry entry;
         racy_copy(&entry, s->base + s->bytes - (i + 1) * sizeof entry, sizeof entry);
-        if (entry.offset % 8 != 0 || entry.offset >= s->bytes - PAGE_BYTES) {
+        if (!undo_names(s, entry.offset)) {
             wrong(c, 1, "the undo log leads out of the table", i, entry.offset);
             return false;
         }

@@ -41,6 +41,22 @@ int undo_grow(struct store *s, uint64_t n)
     return 0;
 }
 
+bool undo_names(const struct store *s, uint64_t offset)
+{
+    const uint64_t view = offsetof(struct table_page, view);
+    const uint64_t ledger = offsetof(struct table_page, ledger) + offsetof(struct ledger, frontier);
+    const uint64_t ledger_end = offsetof(struct table_page, ledger) + sizeof(struct ledger);
+
+    if (offset % 8 != 0)
+        return false;
+    if (offset < PAGE_BYTES)
+        return (offset >= ledger && offset < ledger_end) || offset == view + offsetof(struct view, directory) ||
+               offset == view + offsetof(struct view, cleared);
+    if (offset < s->heap_first * PAGE_BYTES) /* the descriptor of a page that is backed */
+        return s->heap_first + (offset - PAGE_BYTES) / sizeof(struct page_desc) < readable(s) / PAGE_BYTES;
+    return at(s, offset, sizeof(word_t)) != NULL;
+}
+
 int undo_back_to(struct store *s, uint64_t keep)
 {
     struct ledger *l = ledger_of(s);
@@ -51,10 +67,11 @@ int undo_back_to(struct store *s, uint64_t keep)
         return -EUCLEAN;
     while (count > keep) {
         struct log_entry *entry = (struct log_entry *)(void *)(s->base + s->bytes) - count;
-        if (entry->offset % 8 != 0 || entry->offset >= s->bytes - PAGE_BYTES)
+        uint64_t offset = entry->offset;
+        if (!undo_names(s, offset))
             return -EUCLEAN;
         /* visible to others now: */
-        set((word_t *)(void *)(s->base + entry->offset), entry->old);
+        set((word_t *)(void *)(s->base + offset), entry->old);
         set(&l->log_count, --count);
     }
     s->log_count = count;

@@ -54,6 +54,9 @@ static inline void log_set(struct store *s, word_t *word, uint64_t value)
     set(word, value);
 }
 
+/* Can this be the offset of a word that is logged? What an entry names is written to when it is taken back. */
+bool undo_names(const struct store *s, uint64_t offset);
+
 /* Take back all entries from number `keep` on; for readers this counts as a rollback. -EUCLEAN. */
 APART int undo_back_to(struct store *s, uint64_t keep);
 
