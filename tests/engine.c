@@ -565,6 +565,41 @@ static void damaged_log_stays_inside(void)
     }
 }
 
+/* A heap that ends before it begins, or beyond all memory: no pages are given away, nor to the log. */
+static void damaged_end_of_heap(void)
+{
+    static const uint64_t ends[] = {0, 1, UINT64_MAX, UINT64_MAX - 1, UINT64_MAX / PAGE_BYTES};
+    uint64_t offset;
+
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        struct store s = table_new(1 << 20);
+        objects_begin(&s);
+        set_really(&ledger_of(&s)->frontier, ends[i]);
+        CHECK_RC(space_alloc_alone(&s, PAGE_BYTES, &offset), -EUCLEAN);
+        CHECK(undo_reserve(&s, s.bytes / sizeof(struct log_entry)) < 0);
+        CHECK(undo_reserve(&s, 2 * s.bytes / sizeof(struct log_entry)) < 0);
+        CHECK_EQ(s.log_count, 0);
+        table_end(&s);
+    }
+}
+
+/* A segment that seems to stand in more entries than the log has room for. */
+static void damaged_directory(void)
+{
+    struct store s = table_new(128 << 10);
+
+    if (!ordered(&s)) {
+        struct view *v = view_of(&s);
+        set_really(&v->limit, s.bytes / PAGE_BYTES);
+        set_really(&v->directory, index_offset(peek(&v->directory)) | 13);
+        objects_begin(&s);
+        CHECK_RC(index_split(&s, 0), -ENOSPC);
+        CHECK_EQ(page_of(&s)->max_bytes, s.bytes);
+        objects_abort(&s);
+    }
+    table_end(&s);
+}
+
 /* ---- The format --------------------------------------------------------------------------------------- */
 
 /* Changing any of these is a new LAYOUT_VERSION. */
@@ -611,6 +646,8 @@ static const struct test tests[] = {
     {"pinned-state-stays", pinned_state_stays},
     {"check-finds-damage", check_finds_damage},
     {"damaged-log-stays-inside", damaged_log_stays_inside},
+    {"damaged-end-of-heap", damaged_end_of_heap},
+    {"damaged-directory", damaged_directory},
     {0},
 };
 

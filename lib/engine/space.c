@@ -113,7 +113,7 @@ static uint64_t prev_of(const struct page_desc *d)
 
 static bool in_heap(const struct store *s, uint64_t page)
 {
-    return page >= s->heap_first && page < peek(&ledger_of(s)->frontier) && page < s->bytes / PAGE_BYTES;
+    return page >= s->heap_first && page < peek(&ledger_of(s)->frontier) && page < readable(s) / PAGE_BYTES;
 }
 
 /* Lists of pages; the head is a word in the ledger, 0 ends them. */
@@ -232,6 +232,8 @@ static int run_alloc(struct store *s, uint64_t pages, uint64_t *page)
             return r;
     } else {
         p = peek(&l->frontier);
+        if (p - s->heap_first > s->bytes / PAGE_BYTES)
+            return -EUCLEAN;
         if (p + pages > undo_first_page(s)) /* a long log may have come down into the heap's free end */
             return -ENOSPC;
         if (p + pages > peek(&view_of(s)->limit) && (r = grow(s, p + pages)) < 0)
@@ -249,10 +251,12 @@ static int run_free(struct store *s, uint64_t page, uint64_t pages)
     uint64_t frontier = peek(&l->frontier), near, word;
     int r;
 
+    if (pages == 0 || !in_heap(s, page + pages - 1))
+        return -EUCLEAN;
     log_set(s, &l->pages_used, peek(&l->pages_used) - pages);
     near = page + pages;
-    if (near < frontier && kind_of(word = peek(&desc(s, near)->kind)) == PAGE_FREE) {
-        if (pages_of(word) == 0 || near + pages_of(word) > frontier)
+    if (in_heap(s, near) && kind_of(word = peek(&desc(s, near)->kind)) == PAGE_FREE) {
+        if (pages_of(word) == 0 || !in_heap(s, near + pages_of(word) - 1))
             return -EUCLEAN;
         if ((r = run_remove(s, near, pages_of(word))) < 0)
             return r;
@@ -403,9 +407,7 @@ int space_free(struct store *s, uint64_t offset)
         word = peek(&desc(s, page)->kind);
     }
     if (kind_of(word) == PAGE_LARGE) {
-        if (offset != page * PAGE_BYTES || pages_of(word) == 0 || !in_heap(s, page + pages_of(word) - 1))
-            return -EUCLEAN;
-        return run_free(s, page, pages_of(word));
+        return offset == page * PAGE_BYTES ? run_free(s, page, pages_of(word)) : -EUCLEAN;
     }
     unsigned class = word >> 8 & 0xff;
     if (kind_of(word) != PAGE_SPAN || class >= SIZE_CLASSES)

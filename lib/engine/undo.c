@@ -28,6 +28,8 @@ int undo_grow(struct store *s, uint64_t n)
     uint64_t heap = get(&l->frontier) * PAGE_BYTES; /* what is beyond it is free, be it backed or not */
     uint64_t least = (s->bytes - need) / PAGE_BYTES * PAGE_BYTES, have = s->bytes - floor;
 
+    if (heap < s->heap_first * PAGE_BYTES || heap > s->bytes || floor > s->bytes)
+        return -EUCLEAN;
     if (need > s->bytes - heap || least < heap)
         return -ENOSPC;
     /* half as much again, so that a long transaction does not come here for each page; or just what is needed */
@@ -118,7 +120,8 @@ void undo_trim(struct store *s)
     /* the floor first: a crash in between leaves memory that is backed and not known to be, which does no harm */
     set(&l->log_floor, to);
     /* what is below the limit stays backed: readers may be there */
-    uint64_t from = readable(s) > floor ? readable(s) : floor;
+    uint64_t heap = s->heap_first * PAGE_BYTES, limit = readable(s) > heap ? readable(s) : heap;
+    uint64_t from = limit > floor ? limit : floor;
     if (from < to)
         madvise(s->base + from, to - from, MADV_REMOVE);
 }

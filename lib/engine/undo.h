@@ -35,9 +35,12 @@ APART int undo_grow(struct store *s, uint64_t n);
 
 static inline int undo_reserve(struct store *s, uint64_t n)
 {
+    uint64_t need = sizeof(struct log_entry) * (s->log_count + n);
+    if (likely(need <= PAGE_BYTES)) /* the last page is the log's, whatever the table says */
+        return 0;
     /* after a rollback the heap may reach into what was backed for the log */
     uint64_t floor = peek(&ledger_of(s)->log_floor), heap = peek(&ledger_of(s)->frontier) * PAGE_BYTES;
-    if (likely(s->bytes - sizeof(struct log_entry) * (s->log_count + n) >= (floor > heap ? floor : heap)))
+    if (likely(need <= s->bytes - s->heap_first * PAGE_BYTES && s->bytes - need >= (floor > heap ? floor : heap)))
         return 0;
     return undo_grow(s, n);
 }
