@@ -600,6 +600,18 @@ static void damaged_directory(void)
     table_end(&s);
 }
 
+/* A history that never ends, in a chunk that leads to itself. */
+static void damaged_history(void)
+{
+    struct store s = table_new(256 << 10);
+    struct ledger *l = ledger_of(&s);
+
+    set_really(&chunk_at(&s, peek(&l->head_chunk))->next, peek(&l->head_chunk));
+    set_really(&l->history_tail, peek(&l->history_tail) + (UINT64_C(1) << 50));
+    CU_ASSERT_FALSE(objects_collect(&s));
+    table_end(&s);
+}
+
 /* ---- The format --------------------------------------------------------------------------------------- */
 
 /* Changing any of these is a new LAYOUT_VERSION. */
@@ -648,6 +660,7 @@ static const struct test tests[] = {
     {"damaged-log-stays-inside", damaged_log_stays_inside},
     {"damaged-end-of-heap", damaged_end_of_heap},
     {"damaged-directory", damaged_directory},
+    {"damaged-history", damaged_history},
     {0},
 };
 

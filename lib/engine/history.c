@@ -110,12 +110,13 @@ int history_append(struct store *s, uint64_t made, uint64_t gone, enum record_ki
 static struct record *oldest(const struct store *s, uint64_t *chunk)
 {
     struct ledger *l = ledger_of(s);
-    uint64_t head = peek(&l->history_head);
+    uint64_t head = peek(&l->history_head), count = peek(&l->history_tail) - head;
 
     *chunk = peek(&l->head_chunk);
-    if (head == peek(&l->history_tail))
+    if (count == 0)
         return NULL;
-    struct chunk *c = chunk_at(s, *chunk);
+    /* more than there is room for: its chunks may lead in a circle */
+    struct chunk *c = count <= s->bytes / PAGE_BYTES * CHUNK_RECORDS ? chunk_at(s, *chunk) : NULL;
     if (c != NULL && head % CHUNK_RECORDS == 0 && head != 0) {
         *chunk = peek(&c->next);
         c = chunk_at(s, *chunk);
