@@ -158,6 +158,8 @@ int objects_add(struct store *s, const void *key, size_t key_len, int64_t delta,
     if (living(&spot)) {
         if (version_value_len(spot.version) != sizeof value)
             return change_fail(s, &mark, -EINVAL);
+        if (at(s, offset_of(s, spot.version), version_bytes(key_len, sizeof value)) == NULL)
+            return change_fail(s, &mark, -EUCLEAN);
         memcpy(&value, version_value(spot.version, key_len), sizeof value);
     }
     if (!sum_of(value, delta, limit, &value))
@@ -182,7 +184,7 @@ int objects_edit(struct store *s, const void *key, size_t key_len, size_t value_
         return r;
     uint64_t offset_now = living(&spot) ? offset_of(s, spot.version) : 0;
     if (offset_now == 0 || version_made(spot.version) != s->txn || version_value_len(spot.version) != value_len ||
-        !space_alone(s, offset_now)) {
+        !space_alone(s, offset_now) || at(s, offset_now, version_bytes(key_len, value_len)) == NULL) {
         if ((r = change_prepare(s, false)) < 0 || (r = version_new(s, key, key_len, value_len, true, &spot, &v)) < 0)
             return change_fail(s, &mark, r);
         uint8_t *to = (uint8_t *)version_value(v, key_len);

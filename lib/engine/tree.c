@@ -33,10 +33,9 @@ struct edge separator_key(const struct store *s, uint64_t word)
 
 /* The child for a key: after all separators that are not greater, with `before` after all that are less. key NULL: the
  * last. */
-static int child_for(const struct store *s, const struct inner *node, const uint8_t *key, size_t len, bool before,
-                     unsigned *index)
+static int child_for(const struct store *s, const struct inner *node, uint64_t head, const uint8_t *key, size_t len,
+                     bool before, unsigned *index)
 {
-    uint64_t head = get(&node->head);
     unsigned low = 0, high = count_of(head) - 1;
 
     if (unlikely(high >= INNER_CHILDREN))
@@ -89,11 +88,12 @@ int way_find(const struct store *s, uint64_t root, const uint8_t *key, size_t le
         step->high = way->high;
         if (unlikely((step->node = at(s, offset, sizeof *step->node)) == NULL))
             return -EUCLEAN;
-        if (unlikely((r = child_for(s, step->node, key, len, before, &step->index)) < 0))
+        uint64_t head = get(&step->node->head); /* once: it may be overwritten */
+        if (unlikely((r = child_for(s, step->node, head, key, len, before, &step->index)) < 0))
             return r;
         if (step->index > 0)
             way->low = peek(&step->node->separators[step->index - 1]);
-        if (step->index + 1 < count_of(get(&step->node->head)))
+        if (step->index + 1 < count_of(head))
             way->high = peek(&step->node->separators[step->index]);
         way->ref = &step->node->children[step->index];
         offset = get(way->ref);

@@ -104,7 +104,7 @@ static int carry(struct store *s, uint64_t root, unsigned level, struct inner *c
         if (child != 0 && (r = history_append(s, 0, child, GONE_BLOCK)) < 0)
             return r;
         *cursor &= ~((UINT64_C(1) << 6 * up) - 1);
-        if (digit + 1 < count_of(peek(&inner[up]->head))) {
+        if (digit + 1 < count_of(peek(&inner[up]->head)) && digit + 1 < INNER_CHILDREN) {
             *cursor += UINT64_C(1) << 6 * up;
             return history_append(s, 0, slot_version(peek(&inner[up]->separators[digit])), GONE_BLOCK);
         }
