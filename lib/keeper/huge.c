@@ -51,8 +51,9 @@ static uint64_t up(uint64_t bytes)
 /* What comes next of this table: of the front, then of the heap. The lock is held. */
 static bool next_part(struct keeper_table *t, struct part *part)
 {
-    const struct store s = {.base = (uint8_t *)t->page, .bytes = t->max_bytes, .heap_first = t->page->heap_first};
-    uint64_t heap = up(t->page->heap_first * PAGE_BYTES), front = down(space_front(&s)), limit = down(readable(&s));
+    const struct store s = {
+        .base = (uint8_t *)t->page, .bytes = t->max_bytes, .heap_first = space_heap_first(t->max_bytes)};
+    uint64_t heap = up(s.heap_first * PAGE_BYTES), front = down(space_front(&s)), limit = down(readable(&s));
 
     *part = (struct part){.table = t->id, .from = t->huge_front, .to = front < heap ? front : heap};
     if (part->from >= part->to)
@@ -65,7 +66,7 @@ static bool next_part(struct keeper_table *t, struct part *part)
 
 static void part_done(struct keeper_table *t, const struct part *part)
 {
-    if (part->from < up(t->page->heap_first * PAGE_BYTES))
+    if (part->from < up(space_heap_first(t->max_bytes) * PAGE_BYTES))
         t->huge_front = part->to;
     else
         t->huge_heap = part->to;

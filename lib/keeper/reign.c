@@ -48,7 +48,7 @@ static int open_table(const struct heir_keeper *k, const struct keeper_table *t,
 /* The writer has died in the middle: map the whole table and roll back. */
 static int repair(struct heir_keeper *k, struct keeper_table *t)
 {
-    struct store whole = {.bytes = t->max_bytes, .heap_first = t->page->heap_first, .base = t->whole};
+    struct store whole = {.bytes = t->max_bytes, .heap_first = space_heap_first(t->max_bytes), .base = t->whole};
     int fd = t->whole != NULL ? -1 : open_table(k, t, true), r = t->whole != NULL || fd >= 0 ? 0 : fd;
     if (fd >= 0) {
         if ((whole.base = shm_map(fd, t->max_bytes, true)) == NULL)
