@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* How do the benchmarks take time, sum samples up, and print? See common.h. */
+/* How do the benchmarks read options, take time, sum samples up, and print? See common.h. */
 #include "common.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <heir.h>
 #include <math.h>
 #include <stdarg.h>
@@ -46,6 +47,103 @@ void *must(void *memory)
         exit(1);
     }
     return memory;
+}
+
+/* ---- Options ------------------------------------------------------------------------------------------ */
+
+enum { MAX_OPTIONS = 32, HELP_COLUMN = 20 };
+
+static bool is_text(const struct bench_option *o)
+{
+    return o->argument && o->max < o->min;
+}
+
+static void print_option(FILE *to, const struct bench_option *o)
+{
+    char left[64];
+
+    snprintf(left, sizeof left, "  --%s %s", o->name, o->argument ? o->argument : "");
+    fprintf(to, "%-*s", HELP_COLUMN, left);
+    for (const char *p = o->help; *p; p++) {
+        fputc(*p, to);
+        if (*p == '\n')
+            fprintf(to, "%*s", HELP_COLUMN, "");
+    }
+    if (o->argument && !is_text(o) && o->quick != o->usual)
+        fprintf(to, " (%llu; quick: %llu)", (unsigned long long)o->usual, (unsigned long long)o->quick);
+    else if (o->argument && !is_text(o))
+        fprintf(to, " (%llu)", (unsigned long long)o->usual);
+    fputc('\n', to);
+}
+
+static int usage(const struct bench *b, const struct bench_option *all, FILE *to, int status)
+{
+    fprintf(to, "Usage: %s [OPTION]...\n%s\n\n", program_invocation_short_name, b->does);
+    for (const struct bench_option *o = all; o->name; o++)
+        print_option(to, o);
+    fprintf(to,
+            "\nPrints lines with # for people and key=value lines for scripts; where it is, on stderr if that is a "
+            "terminal.\n%s\nheird is looked for in $HEIR_BINDIR, else in ../tools beside this program's folder.\n",
+            b->wrong);
+    return status;
+}
+
+static bool read_option(const struct bench_option *o, const char *text)
+{
+    if (!o->argument)
+        *(bool *)o->value = true;
+    else if (is_text(o))
+        *(const char **)o->value = text;
+    else
+        return parse_u64(text, o->min, o->max, o->value);
+    return true;
+}
+
+int bench_options(struct bench *b, int argc, char **argv)
+{
+    char rounds[96];
+    bool help = false, ok = true;
+    struct bench_option all[MAX_OPTIONS] = {{0}};
+    struct option longs[MAX_OPTIONS] = {{0}};
+    unsigned n = 0;
+    int c;
+
+    snprintf(rounds, sizeof rounds, "at least so many rounds; up to %u times as many when medians are unsure",
+             b->patience);
+    for (const struct bench_option *o = b->options; o->name; o++)
+        all[n++] = *o;
+    all[n++] = (struct bench_option){"rounds", "N", rounds, &b->rounds, 1, 1000, b->rounds, 2};
+    all[n++] = (struct bench_option){.name = "quick", .help = "a try-out of some seconds", .value = &b->quick};
+    all[n++] = (struct bench_option){.name = "help", .help = "this text", .value = &help};
+    for (unsigned i = 0; i < n; i++) {
+        longs[i] = (struct option){all[i].name, all[i].argument ? required_argument : no_argument, NULL, (int)i};
+        if (all[i].argument && !is_text(&all[i]))
+            *(uint64_t *)all[i].value = UINT64_MAX;
+    }
+    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1)
+        ok = c != '?' && read_option(&all[c], optarg) && ok;
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t *value = all[i].value;
+        if (all[i].argument && !is_text(&all[i]) && *value == UINT64_MAX)
+            *value = b->quick ? all[i].quick : all[i].usual;
+    }
+    if (help)
+        return usage(b, all, stdout, 0);
+    return ok && optind == argc ? -1 : usage(b, all, stderr, 2);
+}
+
+bool bench_goes_on(const struct bench *b, uint64_t round, double error)
+{
+    return round < b->rounds || (!b->quick && error > b->max_error && round < b->patience * b->rounds);
+}
+
+void bench_steady(const struct bench *b, uint64_t round, double error, const char *whose)
+{
+    put_result((double)round, "rounds");
+    put_result(100 * error, "worst_error_percent");
+    if (error > b->max_error)
+        say("NOT STEADY: after %llu rounds the median of %s may still be off by %.0f %%%s", (unsigned long long)round,
+            whose, 100 * error, b->quick ? " (--quick)" : ": the machine does other work, or give more --rounds");
 }
 
 /* ---- Samples ------------------------------------------------------------------------------------------ */

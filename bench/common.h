@@ -1,11 +1,37 @@
 /* SPDX-License-Identifier: MIT */
-/* What the benchmarks share: time, random numbers, samples and their quantiles, and how results are printed. */
+/* What the benchmarks share: options, time, random numbers, samples and their quantiles, and how results are printed.
+ */
 #ifndef BENCH_COMMON_H
 #define BENCH_COMMON_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* An option of one benchmark; a table of them ends with a name that is NULL. Without an argument: a bool, for a flag;
+ * with min <= max: a uint64_t, which is `usual`, or with --quick `quick`, when nothing is said; else a const char *. */
+struct bench_option {
+    const char *name, *argument, *help;
+    void *value;
+    uint64_t min, max, usual, quick;
+};
+
+/* What all of them have: --rounds, --quick, --help, and how long they go on. */
+struct bench {
+    const char *does, *wrong; /* "Measure ...", "Ends with 1 when ..." */
+    const struct bench_option *options;
+    double max_error;  /* of the median ratios: more rounds while it may be larger */
+    uint64_t rounds;   /* at least; before bench_options(): usually */
+    unsigned patience; /* at most so many times as many */
+    bool quick;
+};
+
+/* -1: go on; else the status to exit with. */
+int bench_options(struct bench *b, int argc, char **argv);
+/* Whether another round is wanted, after `round` of them. */
+bool bench_goes_on(const struct bench *b, uint64_t round, double error);
+/* Says how many rounds there were, and whether they were enough. */
+void bench_steady(const struct bench *b, uint64_t round, double error, const char *whose);
 
 /* CLOCK_MONOTONIC: one clock for all processes of the machine. */
 uint64_t now_ns(void);

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <heir.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,14 +20,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define MAX_ERROR 0.10   /* of the medians of p99.99 */
-#define SLICE     100000 /* puts of one side before the next one's turn */
-#define KEY_SIZE  sizeof(uint64_t)
-#define SLOW_NS   3000 /* shorter ones were not interrupted */
+#define SLICE    100000 /* puts of one side before the next one's turn */
+#define KEY_SIZE sizeof(uint64_t)
+#define SLOW_NS  3000 /* shorter ones were not interrupted */
 
 struct options {
-    uint64_t objects, value_size, rounds;
-    bool ordered, quick;
+    struct bench bench;
+    uint64_t objects, value_size;
+    bool ordered;
 };
 
 /* ---- Latencies ---------------------------------------------------------------------------------------- */
@@ -299,7 +298,7 @@ static void introduce(const struct options *o)
     say("parameters: %llu new objects with random 8-byte keys and %llu-byte values into %s, at least %llu rounds, each "
         "with a new table",
         (unsigned long long)o->objects, (unsigned long long)o->value_size, o->ordered ? "an ordered set" : "a set",
-        (unsigned long long)o->rounds);
+        (unsigned long long)o->bench.rounds);
     say("quantiles: the median of those of each round; max: of all rounds; each time includes a look at the clock");
     say("interrupted: the kernel ran another thread on the core meanwhile; these are in the last figures only");
     say("says nothing about: tables that are read or overwritten meanwhile");
@@ -333,7 +332,7 @@ static int run_all(struct world *world, void *arg)
         return fail("not enough memory for the table and the floors: use fewer --objects");
     if (world_keeper_start(world) < 0 || world_open(world, "growth", &g.client) < 0)
         return -1;
-    for (round = 0; round < o->rounds || (!o->quick && error > MAX_ERROR && round < 2 * o->rounds); round++) {
+    for (round = 0; bench_goes_on(&o->bench, round, error); round++) {
         r = run_round(&g, round);
         if (r == -ENOTSUP) {
             say("nothing measured: this version of libheir has no ordered sets");
@@ -344,11 +343,7 @@ static int run_all(struct world *world, void *arg)
         error = worst_error(&g);
     }
     report(&g);
-    put_result(round, "rounds");
-    put_result(100 * error, "worst_error_percent");
-    if (error > MAX_ERROR)
-        say("NOT STEADY: after %u rounds the median of p99.99 may still be off by %.0f %%%s", round, 100 * error,
-            o->quick ? " (--quick)" : ": the machine does other work, or give more --rounds");
+    bench_steady(&o->bench, round, error, "p99.99");
     if (finish(&g, world) < 0)
         return -1;
     say("conserved: after each round the table had exactly its objects, with the sum of their numbers");
@@ -357,65 +352,23 @@ static int run_all(struct world *world, void *arg)
     return 0;
 }
 
-static int usage(FILE *to, int status)
-{
-    fputs("Usage: growth [OPTION]...\n"
-          "Measure the latency of each put while a table grows, with floors in the same run.\n\n"
-          "  --objects N       objects at the end (10000000)\n"
-          "  --value-size N    bytes of a value (64)\n"
-          "  --ordered         an ordered set instead of a set\n"
-          "  --rounds N        at least so many rounds (5); twice as many when medians are unsure\n"
-          "  --quick           100000 objects, 2 rounds: a try-out of a second\n"
-          "  --help            this text\n\n"
-          "Prints lines with # for people and key=value lines for scripts. Ends with 1 when the table has lost or\n"
-          "invented an object. heird is looked for in $HEIR_BINDIR, else in ../tools beside this program's folder.\n",
-          to);
-    return status;
-}
-
 int main(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"objects", required_argument, NULL, 'o'},
-        {"value-size", required_argument, NULL, 'v'},
-        {"ordered", no_argument, NULL, 's'},
-        {"rounds", required_argument, NULL, 'r'},
-        {"quick", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},
+    struct options o = {
+        .bench = {.does = "Measure the latency of each put while a table grows, with floors in the same run.",
+                  .wrong = "Ends with 1 when the table has lost or invented an object.",
+                  .max_error = 0.10, /* of the medians of p99.99 */
+                  .rounds = 5,
+                  .patience = 2}};
+    const struct bench_option options[] = {
+        {"objects", "N", "objects at the end", &o.objects, 1, 200000000, 10000000, 100000},
+        {"value-size", "N", "bytes of a value", &o.value_size, sizeof(uint64_t), 1 << 20, 64, 64},
+        {.name = "ordered", .help = "an ordered set instead of a set", .value = &o.ordered},
         {0},
     };
-    struct options o = {.value_size = 64};
-    bool ok = true;
-    int c;
+    int status;
 
-    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        switch (c) {
-        case 'o':
-            ok = ok && parse_u64(optarg, 1, 200000000, &o.objects);
-            break;
-        case 'v':
-            ok = ok && parse_u64(optarg, sizeof(uint64_t), 1 << 20, &o.value_size);
-            break;
-        case 's':
-            o.ordered = true;
-            break;
-        case 'r':
-            ok = ok && parse_u64(optarg, 1, 1000, &o.rounds);
-            break;
-        case 'q':
-            o.quick = true;
-            break;
-        case 'h':
-            return usage(stdout, 0);
-        default:
-            ok = false;
-        }
-    }
-    if (!ok || optind < argc)
-        return usage(stderr, 2);
-    if (!o.objects)
-        o.objects = o.quick ? 100000 : 10000000;
-    if (!o.rounds)
-        o.rounds = o.quick ? 2 : 5;
-    return world_run(run_all, &o);
+    o.bench.options = options;
+    status = bench_options(&o.bench, argc, argv);
+    return status >= 0 ? status : world_run(run_all, &o);
 }

@@ -9,7 +9,6 @@
 #include "handoff.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
@@ -24,8 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_NS   UINT64_C(30000000000)
-#define MAX_ERROR 0.05 /* of the median ratios */
+#define WAIT_NS UINT64_C(30000000000)
 enum {
     MAX_RESIDENT = 8,
     MAX_MEASURES = 16 + 8 * MAX_RESIDENT,
@@ -255,10 +253,10 @@ static void plan_deaths(struct plan *plan, unsigned mib, unsigned n, const struc
 /* ---- The run ------------------------------------------------------------------------------------------ */
 
 struct options {
-    uint64_t rounds, samples, pause_us;
+    struct bench bench;
+    uint64_t samples, pause_us;
     unsigned resident[MAX_RESIDENT], n_resident;
-    const char *only;
-    bool quick;
+    const char *only, *resident_list;
 };
 
 static double worst_error(const struct plan *plan, const char **whose)
@@ -342,7 +340,7 @@ static void introduce(const struct options *o)
     say_machine();
     say("parameters: %llu samples a round, at least %llu rounds, one table, pause of %llu us before each, so that all "
         "others sleep",
-        (unsigned long long)o->samples, (unsigned long long)o->rounds, (unsigned long long)o->pause_us);
+        (unsigned long long)o->samples, (unsigned long long)o->bench.rounds, (unsigned long long)o->pause_us);
     say("the process that is killed sleeps; NAME_64mib: it has 64 MiB of memory of its own in 4 KiB pages (fewer "
         "samples)");
     say("quantiles that lie beyond the number of samples are their maximum");
@@ -380,17 +378,13 @@ static int run_all(struct world *world, void *arg)
         return fail("--only names nothing that is measured");
     if (world_keeper_start(world) < 0 || world_open(world, "handoff", &h.client) < 0)
         return -1;
-    for (round = 0; round < o->rounds || (!o->quick && error > MAX_ERROR && round < 2 * o->rounds); round++) {
+    for (round = 0; bench_goes_on(&o->bench, round, error); round++) {
         if (run_round(&h, plan, o, round) < 0)
             return -1;
         error = worst_error(plan, &whose);
     }
     report(plan);
-    put_result(round, "rounds");
-    put_result(100 * error, "worst_error_percent");
-    if (error > MAX_ERROR)
-        say("NOT STEADY: after %u rounds %s may still be off by %.0f %%%s", round, whose, 100 * error,
-            o->quick ? " (--quick)" : ": the machine does other work, or give more --rounds");
+    bench_steady(&o->bench, round, error, whose);
     r = heir_close(h.client);
     if (r < 0)
         return fail("heir_close: %s", heir_strerror(r));
@@ -425,69 +419,30 @@ static bool parse_resident(const char *text, struct options *o)
     return o->n_resident > 0;
 }
 
-static int usage(FILE *to, int status)
-{
-    fputs("Usage: handoff [OPTION]...\n"
-          "Measure how long libheir takes to change a table's owner, with floors and rivals, in one run.\n\n"
-          "  --samples N       samples of each thing in a round (200)\n"
-          "  --rounds N        at least so many rounds (5); twice as many when medians are unsure\n"
-          "  --resident A,B    MiB of memory that killed processes have; begins with 0 (0,64,1024)\n"
-          "  --pause-us N      before each sample, so that all others sleep (300)\n"
-          "  --only A,B        only these, named as in the output without the unit; ratios need both sides\n"
-          "  --quick           20 samples, 2 rounds, 0 and 64 MiB: a try-out of a few seconds\n"
-          "  --help            this text\n\n"
-          "Prints lines with # for people and key=value lines for scripts. Ends with 1 when a change of owner was\n"
-          "lost, doubled, or without its event. heird is looked for in $HEIR_BINDIR, else in ../tools beside this\n"
-          "program's folder.\n",
-          to);
-    return status;
-}
-
 int main(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"samples", required_argument, NULL, 's'},  {"rounds", required_argument, NULL, 'r'},
-        {"resident", required_argument, NULL, 'm'}, {"pause-us", required_argument, NULL, 'p'},
-        {"only", required_argument, NULL, 'o'},     {"quick", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},           {0},
+    struct options o = {
+        .bench = {.does =
+                      "Measure how long libheir takes to change a table's owner, with floors and rivals, in one run.",
+                  .wrong = "Ends with 1 when a change of owner was lost, doubled, or without its event.",
+                  .max_error = 0.05,
+                  .rounds = 5,
+                  .patience = 2}};
+    const struct bench_option options[] = {
+        {"samples", "N", "samples of each thing in a round", &o.samples, 1, 1000000, 200, 20},
+        {"resident", "A,B", "MiB of memory that killed processes have; begins with 0 (0,64,1024,4096; quick: 0,64)",
+         &o.resident_list, 1, 0, 0, 0},
+        {"pause-us", "N", "before each sample, so that all others sleep", &o.pause_us, 1, 100000, 300, 300},
+        {"only", "A,B", "only these, named as in the output without the unit; ratios need both sides", &o.only, 1, 0, 0,
+         0},
+        {0},
     };
-    struct options o = {.pause_us = 300};
-    bool ok = true;
-    int c;
+    int status;
 
-    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        switch (c) {
-        case 's':
-            ok = ok && parse_u64(optarg, 1, 1000000, &o.samples);
-            break;
-        case 'r':
-            ok = ok && parse_u64(optarg, 1, 1000, &o.rounds);
-            break;
-        case 'm':
-            ok = ok && parse_resident(optarg, &o);
-            break;
-        case 'p':
-            ok = ok && parse_u64(optarg, 1, 100000, &o.pause_us);
-            break;
-        case 'o':
-            o.only = optarg;
-            break;
-        case 'q':
-            o.quick = true;
-            break;
-        case 'h':
-            return usage(stdout, 0);
-        default:
-            ok = false;
-        }
-    }
-    if (!ok || optind < argc)
-        return usage(stderr, 2);
-    if (!o.samples)
-        o.samples = o.quick ? 20 : 200;
-    if (!o.rounds)
-        o.rounds = o.quick ? 2 : 5;
-    if (!o.n_resident)
-        parse_resident(o.quick ? "0,64" : "0,64,1024", &o);
-    return world_run(run_all, &o);
+    o.bench.options = options;
+    if ((status = bench_options(&o.bench, argc, argv)) >= 0)
+        return status;
+    if (!o.resident_list)
+        o.resident_list = o.bench.quick ? "0,64" : "0,64,1024,4096";
+    return parse_resident(o.resident_list, &o) ? world_run(run_all, &o) : (fail("no list for --resident"), 2);
 }

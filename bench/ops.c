@@ -13,13 +13,10 @@
 #include "world.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <heir.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define MAX_ERROR 0.05 /* of the median ratios that are printed */
 
 static const struct peer *const all_peers[] = {
     &peer_heir,  &peer_heir_ordered,
@@ -42,10 +39,9 @@ enum { SET, ORDERED, OURS };
 /* ---- The run ------------------------------------------------------------------------------------------ */
 
 struct options {
-    uint64_t objects, value_size, rounds;
-    const char *peers, *only, *rivals[MAX_RIVALS];
-    unsigned n_rivals;
-    bool quick;
+    struct bench bench;
+    uint64_t objects, value_size;
+    const char *peers, *only, *rivals;
 };
 
 /* A peer, or a rival: then its store is not used. */
@@ -335,9 +331,10 @@ static unsigned add_sides(struct run *run)
         side->out = !list_has(o->peers, side->name);
         used += !side->out;
     }
-    for (unsigned i = 0; i < o->n_rivals; i++, run->n_sides++) {
+    for (char *rest = o->rivals ? must(strdup(o->rivals)) : NULL, *script;
+         run->n_sides < SIDES && (script = strsep(&rest, ",")); run->n_sides++) {
         struct side *side = &run->sides[run->n_sides];
-        side->script = o->rivals[i];
+        side->script = script;
         rival_name(side->script, side->name, sizeof side->name);
     }
     return used;
@@ -349,7 +346,7 @@ static void introduce(const struct run *run)
     say_machine();
     say("parameters: %llu random 8-byte keys in random order, %llu-byte values, at least %llu rounds, on /dev/shm",
         (unsigned long long)run->work.n, (unsigned long long)run->work.value_size,
-        (unsigned long long)run->options.rounds);
+        (unsigned long long)run->options.bench.rounds);
     say("says nothing about: readers beside the writer, several tables, latencies of single operations, disks");
     for (unsigned i = 0; i < PEERS; i++)
         if (!run->sides[i].out)
@@ -373,49 +370,19 @@ static int run_all(struct world *world, void *arg)
         return fail("not enough memory for all at once: use fewer --objects or --peers");
     if ((!run->sides[SET].out || !run->sides[ORDERED].out) && world_keeper_start(world) < 0)
         return -1;
-    for (uint64_t *i = &run->work.round; *i < o->rounds || (!o->quick && error > MAX_ERROR && *i < 2 * o->rounds);
-         ++*i) {
+    for (; bench_goes_on(&o->bench, run->work.round, error); run->work.round++) {
         if (run_round(run, world) < 0)
             return -1;
         error = worst_error(run, whose, sizeof whose);
     }
     report(run);
-    put_result((double)run->work.round, "rounds");
-    put_result(100 * error, "worst_error_percent");
-    if (error > MAX_ERROR)
-        say("NOT STEADY: after %llu rounds the median of %s may still be off by %.0f %%%s",
-            (unsigned long long)run->work.round, whose, 100 * error,
-            o->quick ? " (--quick)" : ": the machine does other work, or give more --rounds");
+    bench_steady(&o->bench, run->work.round, error, whose);
     if (world_keeper_stop(world) < 0)
         return -1;
     say("conserved: after each round every store had exactly its objects, with the sum of their numbers");
     put_result((double)run->checked, "checks_passed");
     put_result(world_objects(world), "leftover_shm_objects");
     return 0;
-}
-
-static int usage(FILE *to, int status)
-{
-    fputs("Usage: ops [OPTION]...\n"
-          "Measure object operations of libheir against the stores found when it was built, in one run.\n\n"
-          "  --objects N       objects in a store (1000000)\n"
-          "  --value-size N    bytes of a value (64; Boost.Interprocess: 16, 64 or 1024 only)\n"
-          "  --rounds N        at least so many rounds (5); twice as many when medians are unsure\n"
-          "  --peers A,B       only these stores:",
-          to);
-    for (unsigned i = 0; i < PEERS; i++)
-        fprintf(to, " %s", all_peers[i]->name);
-    fputs("\n  --only A,B        only these phases, after insert:", to);
-    for (unsigned i = 1; i < PHASES; i++)
-        fprintf(to, " %s", phases[i].name);
-    fputs("\n  --rival SCRIPT    also a store that a script measures, in each round; up to 4: bench/ets.sh,\n"
-          "                    bench/redis.sh of libheir's sources\n"
-          "  --quick           20000 objects, 2 rounds: a try-out of a few seconds\n"
-          "  --help            this text\n\n"
-          "Prints lines with # for people and key=value lines for scripts. Ends with 1 when a store has lost or\n"
-          "invented an object. heird is looked for in $HEIR_BINDIR, else in ../tools beside this program's folder.\n",
-          to);
-    return status;
 }
 
 static bool known_names(const struct options *o)
@@ -426,65 +393,49 @@ static bool known_names(const struct options *o)
         peers += list_has(o->peers, all_peers[i]->name);
     for (unsigned i = 0; i < PHASES; i++)
         only += list_has(o->only, phases[i].name);
-    if ((!o->peers || peers == list_size(o->peers)) && (!o->only || only == list_size(o->only)))
+    if ((!o->peers || peers == list_size(o->peers)) && (!o->only || only == list_size(o->only)) &&
+        (!o->rivals || list_size(o->rivals) <= MAX_RIVALS))
         return true;
-    fail("unknown or doubled name in --peers or --only");
+    fail("unknown or doubled name in --peers or --only, or too many of --rival");
     return false;
+}
+
+static void add_names(char *text, size_t size, const char *name)
+{
+    size_t n = strlen(text);
+
+    snprintf(text + n, size - n, " %s", name);
 }
 
 int main(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"objects", required_argument, NULL, 'o'},
-        {"value-size", required_argument, NULL, 'v'},
-        {"rounds", required_argument, NULL, 'r'},
-        {"peers", required_argument, NULL, 'p'},
-        {"only", required_argument, NULL, 'y'},
-        {"rival", required_argument, NULL, 'R'},
-        {"quick", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},
+    struct options o = {
+        .bench = {.does =
+                      "Measure object operations of libheir against the stores found when it was built, in one run.",
+                  .wrong = "Ends with 1 when a store has lost or invented an object.",
+                  .max_error = 0.05,
+                  .rounds = 5,
+                  .patience = 2}};
+    char peers[256] = "only these stores:", only[256] = "only these phases, after insert:";
+    const struct bench_option options[] = {
+        {"objects", "N", "objects in a store", &o.objects, MIN_OBJECTS, 200000000, 1000000, 20000},
+        {"value-size", "N", "bytes of a value; Boost.Interprocess: 16, 64 or 1024 only", &o.value_size,
+         sizeof(uint64_t), 1 << 20, 64, 64},
+        {"peers", "A,B", peers, &o.peers, 1, 0, 0, 0},
+        {"only", "A,B", only, &o.only, 1, 0, 0, 0},
+        {"rival", "A,B",
+         "also stores that scripts measure, in each round; up to 4: bench/ets.sh, bench/redis.sh\nof libheir's sources",
+         &o.rivals, 1, 0, 0, 0},
         {0},
     };
-    struct options o = {.value_size = 64};
-    bool ok = true;
-    int c;
+    int status;
 
-    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        switch (c) {
-        case 'o':
-            ok = ok && parse_u64(optarg, MIN_OBJECTS, 200000000, &o.objects);
-            break;
-        case 'v':
-            ok = ok && parse_u64(optarg, sizeof(uint64_t), 1 << 20, &o.value_size);
-            break;
-        case 'r':
-            ok = ok && parse_u64(optarg, 1, 1000, &o.rounds);
-            break;
-        case 'p':
-            o.peers = optarg;
-            break;
-        case 'y':
-            o.only = optarg;
-            break;
-        case 'R':
-            ok = ok && o.n_rivals < MAX_RIVALS;
-            if (ok)
-                o.rivals[o.n_rivals++] = optarg;
-            break;
-        case 'q':
-            o.quick = true;
-            break;
-        case 'h':
-            return usage(stdout, 0);
-        default:
-            ok = false;
-        }
-    }
-    if (!known_names(&o) || !ok || optind < argc)
-        return usage(stderr, 2);
-    if (!o.objects)
-        o.objects = o.quick ? 20000 : 1000000;
-    if (!o.rounds)
-        o.rounds = o.quick ? 2 : 5;
-    return world_run(run_all, &o);
+    for (unsigned i = 0; i < PEERS; i++)
+        add_names(peers, sizeof peers, all_peers[i]->name);
+    for (unsigned i = 1; i < PHASES; i++)
+        add_names(only, sizeof only, phases[i].name);
+    o.bench.options = options;
+    if ((status = bench_options(&o.bench, argc, argv)) >= 0)
+        return status;
+    return known_names(&o) ? world_run(run_all, &o) : 2;
 }

@@ -11,7 +11,6 @@
 #include "world.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <heir.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,8 +18,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define MAX_ERROR   0.05 /* of the median ratios */
-#define LOOK_EVERY  32   /* operations between two looks at the clock */
+#define LOOK_EVERY  32 /* operations between two looks at the clock */
 #define LEAD_NS     UINT64_C(2000000)
 #define TABLE       "readers"
 #define EXIT_SKIP   77
@@ -39,8 +37,8 @@ static const char *const kind_texts[] = {
 };
 
 struct options {
-    uint64_t objects, value_size, rounds, ms;
-    bool quick;
+    struct bench bench;
+    uint64_t objects, value_size, ms;
 };
 
 struct job {
@@ -325,7 +323,7 @@ static void introduce(const struct options *o)
     say_machine();
     say("parameters: %llu random 8-byte keys, %llu-byte values, windows of %llu ms, at least %llu rounds",
         (unsigned long long)o->objects, (unsigned long long)o->value_size, (unsigned long long)o->ms,
-        (unsigned long long)o->rounds);
+        (unsigned long long)o->bench.rounds);
     say("says nothing about: more readers than one, readers on the writer's core, walks and snapshots");
 }
 
@@ -382,17 +380,13 @@ static int run_all(struct world *world, void *arg)
         return fail("not enough memory: use fewer --objects");
     if (world_keeper_start(world) < 0 || start(run, jobs, world) < 0)
         return -1;
-    for (round = 0; round < o->rounds || (!o->quick && error > MAX_ERROR && round < 4 * o->rounds); round++) {
+    for (round = 0; bench_goes_on(&o->bench, round, error); round++) {
         if (run_round(run, round) < 0)
             return -1;
         error = worst_error(run);
     }
     report(run);
-    put_result(round, "rounds");
-    put_result(100 * error, "worst_error_percent");
-    if (error > MAX_ERROR)
-        say("NOT STEADY: after %u rounds a median ratio may still be off by %.0f %%%s", round, 100 * error,
-            o->quick ? " (--quick)" : ": the machine does other work, or give more --rounds");
+    bench_steady(&o->bench, round, error, "a ratio");
     if (finish(run, world) < 0)
         return -1;
     say("conserved: no value that was read was half of one; at the end each key had the value written last");
@@ -401,72 +395,29 @@ static int run_all(struct world *world, void *arg)
     return 0;
 }
 
-static int usage(FILE *to, int status)
-{
-    fputs("Usage: readers [OPTION]...\n"
-          "Measure what a writer and a reader in two processes on two cores cost each other.\n\n"
-          "  --objects N       objects in the table (1000000)\n"
-          "  --value-size N    bytes of a value (64; at least 16)\n"
-          "  --rounds N        at least so many rounds (8); up to four times as many when medians are unsure\n"
-          "  --window-ms N     for which a process works alone or together with the other (200)\n"
-          "  --quick           20000 objects, 2 rounds of 30 ms\n"
-          "  --help            this text\n\n"
-          "Prints lines with # for people and key=value lines for scripts. Ends with 1 when a reader saw half of a\n"
-          "write or a write was lost, with 77 when there are not two cores. heird is looked for in $HEIR_BINDIR, else\n"
-          "in ../tools beside this program's folder.\n",
-          to);
-    return status;
-}
-
 int main(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"objects", required_argument, NULL, 'o'},
-        {"value-size", required_argument, NULL, 'v'},
-        {"rounds", required_argument, NULL, 'r'},
-        {"window-ms", required_argument, NULL, 'w'},
-        {"quick", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},
+    struct options o = {
+        .bench = {.does = "Measure what a writer and a reader in two processes on two cores cost each other.",
+                  .wrong = "Ends with 1 when a reader saw half of a write or a write was lost, with 77 when there are "
+                           "not two cores.",
+                  .max_error = 0.05,
+                  .rounds = 8,
+                  .patience = 4}};
+    const struct bench_option options[] = {
+        {"objects", "N", "objects in the table", &o.objects, 1, 100000000, 1000000, 20000},
+        {"value-size", "N", "bytes of a value", &o.value_size, VALUE_SMALL, 1 << 20, 64, 64},
+        {"window-ms", "N", "for which a process works alone or together with the other", &o.ms, 1, 10000, 200, 30},
         {0},
     };
-    struct options o = {.value_size = 64};
-    bool ok = true;
-    int c;
+    int status;
 
-    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        switch (c) {
-        case 'o':
-            ok = ok && parse_u64(optarg, 1, 100000000, &o.objects);
-            break;
-        case 'v':
-            ok = ok && parse_u64(optarg, VALUE_SMALL, 1 << 20, &o.value_size);
-            break;
-        case 'r':
-            ok = ok && parse_u64(optarg, 1, 1000, &o.rounds);
-            break;
-        case 'w':
-            ok = ok && parse_u64(optarg, 1, 10000, &o.ms);
-            break;
-        case 'q':
-            o.quick = true;
-            break;
-        case 'h':
-            return usage(stdout, 0);
-        default:
-            ok = false;
-        }
-    }
-    if (!ok || optind < argc)
-        return usage(stderr, 2);
+    o.bench.options = options;
+    if ((status = bench_options(&o.bench, argc, argv)) >= 0)
+        return status;
     if (cores() < 2) {
         fail("two cores are needed, and this process may use one");
         return EXIT_SKIP;
     }
-    if (!o.objects)
-        o.objects = o.quick ? 20000 : 1000000;
-    if (!o.rounds)
-        o.rounds = o.quick ? 2 : 8;
-    if (!o.ms)
-        o.ms = o.quick ? 30 : 200;
     return world_run(run_all, &o);
 }

@@ -12,7 +12,6 @@
 #include "world.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <heir.h>
 #include <pthread.h>
 #include <signal.h>
@@ -21,8 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_ERROR  0.10 /* of the median ratios */
-#define COUNTER    "n"  /* its owners count themselves; a key of another length than all others */
+#define COUNTER    "n" /* its owners count themselves; a key of another length than all others */
 #define TIMEOUT_MS 60000
 #define REST_US    5000 /* before a kill: the machine becomes idle */
 #define FILL_TX    1000
@@ -36,8 +34,9 @@ static const char *const size_names[] = {"small", "large"};
 static const char *const left_names[] = {"idle", "tx"};
 
 struct options {
-    uint64_t objects[SIZES], value_size, changes, samples, rounds, settle;
-    bool ordered, quick;
+    struct bench bench;
+    uint64_t objects[SIZES], value_size, changes, samples, settle;
+    bool ordered;
 };
 
 struct table {
@@ -360,7 +359,7 @@ static void introduce(const struct options *o)
         "samples a round, at least %llu rounds",
         o->ordered ? "ordered sets" : "sets", (unsigned long long)o->objects[SMALL],
         (unsigned long long)o->objects[LARGE], (unsigned long long)o->value_size, (unsigned long long)o->changes,
-        (unsigned long long)o->samples, (unsigned long long)o->rounds);
+        (unsigned long long)o->samples, (unsigned long long)o->bench.rounds);
     say("before the first kill the tables stand still for %llu s, in which the keeper makes huge pages of them; a "
         "table "
         "that has just been filled costs its heir more",
@@ -375,17 +374,13 @@ static int measure(struct recovery *rec)
     double error = 1;
     unsigned round;
 
-    for (round = 0; round < o->rounds || (!o->quick && error > MAX_ERROR && round < 2 * o->rounds); round++) {
+    for (round = 0; bench_goes_on(&o->bench, round, error); round++) {
         if (run_round(rec, round) < 0)
             return -1;
         error = worst_error(rec, &whose);
     }
     report(rec);
-    put_result(round, "rounds");
-    put_result(100 * error, "worst_error_percent");
-    if (error > MAX_ERROR)
-        say("NOT STEADY: after %u rounds the median of %s may still be off by %.0f %%%s", round, whose, 100 * error,
-            o->quick ? " (--quick)" : ": the machine does other work, or give more --rounds");
+    bench_steady(&o->bench, round, error, whose);
     for (enum size size = SMALL; size < SIZES; size++)
         if (check_table(rec, size) < 0)
             return -1;
@@ -431,80 +426,29 @@ static int run_all(struct world *world, void *arg)
     return 0;
 }
 
-static int usage(FILE *to, int status)
-{
-    fputs("Usage: recovery [OPTION]...\n"
-          "Measure how much later a table has its next owner when its writer is killed in a transaction.\n\n"
-          "  --objects N       objects of the large table (10000000); the small one has 10000\n"
-          "  --value-size N    bytes of a value (64)\n"
-          "  --changes N       of the open transaction (1000)\n"
-          "  --ordered         ordered sets instead of sets\n"
-          "  --samples N       kills of each of the four kinds in a round (25)\n"
-          "  --rounds N        at least so many rounds (5); twice as many when medians are unsure\n"
-          "  --settle N        seconds between filling and killing (10; 1 with --quick)\n"
-          "  --quick           100000 objects, 5 samples, 2 rounds: a try-out of a few seconds\n"
-          "  --help            this text\n\n"
-          "Prints lines with # for people and key=value lines for scripts. Ends with 1 when a change of a killed\n"
-          "writer is seen, or a table has lost or invented an object. heird is looked for in $HEIR_BINDIR, else in\n"
-          "../tools beside this program's folder.\n",
-          to);
-    return status;
-}
-
 int main(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"objects", required_argument, NULL, 'o'}, {"value-size", required_argument, NULL, 'v'},
-        {"changes", required_argument, NULL, 'c'}, {"ordered", no_argument, NULL, 'O'},
-        {"samples", required_argument, NULL, 's'}, {"rounds", required_argument, NULL, 'r'},
-        {"settle", required_argument, NULL, 'e'},  {"quick", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},          {0},
+    struct options o = {
+        .objects[SMALL] = SMALL_N,
+        .bench = {
+            .does = "Measure how much later a table has its next owner when its writer is killed in a transaction.",
+            .wrong = "Ends with 1 when a change of a killed writer is seen, or a table has lost or invented an object.",
+            .max_error = 0.10,
+            .rounds = 5,
+            .patience = 2}};
+    const struct bench_option options[] = {
+        {"objects", "N", "objects of the large table; the small one has 10000", &o.objects[LARGE], SMALL_N, 200000000,
+         10000000, 100000},
+        {"value-size", "N", "bytes of a value", &o.value_size, VALUE_MIN, 1 << 20, 64, 64},
+        {"changes", "N", "of the open transaction", &o.changes, 1, SMALL_N, 1000, 1000},
+        {.name = "ordered", .help = "ordered sets instead of sets", .value = &o.ordered},
+        {"samples", "N", "kills of each of the four kinds in a round", &o.samples, 1, 100000, 25, 5},
+        {"settle", "N", "seconds between filling and killing", &o.settle, 0, 3600, 10, 1},
+        {0},
     };
-    struct options o = {.objects[SMALL] = SMALL_N, .value_size = 64, .changes = 1000, .settle = UINT64_MAX};
-    bool ok = true;
-    int c;
+    int status;
 
-    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        switch (c) {
-        case 'o':
-            ok = ok && parse_u64(optarg, SMALL_N, 200000000, &o.objects[LARGE]);
-            break;
-        case 'v':
-            ok = ok && parse_u64(optarg, VALUE_MIN, 1 << 20, &o.value_size);
-            break;
-        case 'c':
-            ok = ok && parse_u64(optarg, 1, SMALL_N, &o.changes);
-            break;
-        case 'O':
-            o.ordered = true;
-            break;
-        case 's':
-            ok = ok && parse_u64(optarg, 1, 100000, &o.samples);
-            break;
-        case 'r':
-            ok = ok && parse_u64(optarg, 1, 1000, &o.rounds);
-            break;
-        case 'e':
-            ok = ok && parse_u64(optarg, 0, 3600, &o.settle);
-            break;
-        case 'q':
-            o.quick = true;
-            break;
-        case 'h':
-            return usage(stdout, 0);
-        default:
-            ok = false;
-        }
-    }
-    if (!ok || optind < argc)
-        return usage(stderr, 2);
-    if (!o.objects[LARGE])
-        o.objects[LARGE] = o.quick ? 100000 : 10000000;
-    if (!o.samples)
-        o.samples = o.quick ? 5 : 25;
-    if (o.settle == UINT64_MAX)
-        o.settle = o.quick ? 1 : 10;
-    if (!o.rounds)
-        o.rounds = o.quick ? 2 : 5;
-    return world_run(run_all, &o);
+    o.bench.options = options;
+    status = bench_options(&o.bench, argc, argv);
+    return status >= 0 ? status : world_run(run_all, &o);
 }
