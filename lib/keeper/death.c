@@ -147,14 +147,17 @@ static bool hand_on(struct heir_keeper *k, struct keeper_client *c, uint64_t *ta
     return all;
 }
 
-void death_of(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns)
+/* Hand on all it owns: it is in vain only where somebody else is busy. */
+static bool reclaim(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns)
 {
     uint64_t tables = 0;
-    bool closing = get(&c->page->closing) != 0, first = !c->dying;
 
-    if (first && !closing) {
-        k->deaths++;
-        process_cause(c);
+    if (!c->dying) {
+        if (get(&c->page->closing) == 0) {
+            k->deaths++;
+            process_cause(c);
+        }
+        c->untold = true;
     }
     c->dying = true;
     /* before its set is read: who passes it a table looks at this afterwards */
@@ -162,22 +165,66 @@ void death_of(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns)
     k->noting = true; /* telling takes longer than doing */
     bool all = hand_on(k, c, &tables);
     k->noting = false;
-    uint64_t us = (clock_mono_ns() - since_ns) / 1000;
-    if (c->ready && (tables > 0 || (first && all))) {
+    if (tables > 0 || c->reclaimed == 0)
+        c->reclaim_us = (clock_mono_ns() - since_ns) / 1000;
+    c->untold = c->untold || tables > 0;
+    c->reclaimed += tables;
+    if (!all && cds_list_empty(&c->unsettled))
+        cds_list_add_tail(&c->unsettled, &k->dying);
+    if (!cds_list_empty(&k->waited)) /* a set that does not tell the truth must not let anybody wait for ever */
+        keeper_retry_soon(k);
+    return all;
+}
+
+static void tell(struct heir_keeper *k, struct keeper_client *c, bool all)
+{
+    if (c->ready && c->untold && (c->reclaimed > 0 || all)) {
         char end[64];
         describe_end(c, end);
         keeper_log(k, HEIR_LOG_NOTICE, "client %lu (%s, pid %d) %s: %lu %s in %lu us%s", (unsigned long)c->id, c->name,
-                   c->page->pid, closing ? "left" : "died", (unsigned long)tables,
-                   tables == 1 ? "table reclaimed" : "tables reclaimed", (unsigned long)us, end);
+                   c->page->pid, get(&c->page->closing) != 0 ? "left" : "died", (unsigned long)c->reclaimed,
+                   c->reclaimed == 1 ? "table reclaimed" : "tables reclaimed", (unsigned long)c->reclaim_us, end);
+        c->untold = false;
+        c->reclaimed = 0;
     }
     reign_tell_notes(k);
-    if (all) {
+}
+
+void death_of(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns)
+{
+    bool all = reclaim(k, c, since_ns);
+
+    tell(k, c, all);
+    if (all)
         forget(k, c);
-    } else if (cds_list_empty(&c->unsettled)) {
-        cds_list_add_tail(&c->unsettled, &k->dying);
+}
+
+/*
+ * Whoever gets the tables is being woken, and on a machine of few cores it has to wait until this thread sleeps: so the
+ * log, the page and the descriptors are left to the event loop, which is told by the pidfd when all of the process has
+ * ended.
+ */
+void death_noticed(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns)
+{
+    if (!reclaim(k, c, since_ns)) {
+        tell(k, c, false);
+        return;
     }
-    if (!cds_list_empty(&k->waited)) /* a set that does not tell the truth must not let anybody wait for ever */
+    cds_list_move(&c->unsettled, &k->settled);
+    if (k->notes > NOTES / 2)
+        reign_tell_notes(k);
+    if (c->pidfd < 0 || get(&c->page->crash_signal) != 0 ||
+        (c->cause != HEIR_CAUSE_SIGNAL && c->cause != HEIR_CAUSE_EXIT))
         keeper_retry_soon(k);
+}
+
+void death_conclude(struct heir_keeper *k)
+{
+    while (!cds_list_empty(&k->settled)) {
+        struct keeper_client *c = cds_list_entry(k->settled.next, struct keeper_client, unsettled);
+        cds_list_del_init(&c->unsettled);
+        death_of(k, c, clock_mono_ns());
+    }
 }
 
 /* The kernel has missed a robust list: the client may have died while it was writing to any public table. Thread ids
@@ -217,6 +264,7 @@ void death_retry(struct heir_keeper *k)
     struct cds_list_head tables, clients;
     struct keeper_table *t, *next;
 
+    death_conclude(k);
     CDS_INIT_LIST_HEAD(&tables);
     CDS_INIT_LIST_HEAD(&clients);
     cds_list_splice(&k->unsettled, &tables);

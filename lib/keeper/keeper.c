@@ -115,6 +115,7 @@ static void *loop(void *arg)
     while (!k->stopping) {
         int n = epoll_wait(k->epoll_fd, events, 64, -1);
         pthread_mutex_lock(&k->lock);
+        death_conclude(k); /* so that the log tells first what was first */
         for (int i = 0; i < n && !k->stopping; i++)
             dispatch(k, events[i].data.u64);
         pthread_mutex_unlock(&k->lock);
@@ -227,6 +228,9 @@ static void tear_down(struct heir_keeper *k)
 
     huge_stop(k);
     watchers_stop(k);
+    fault_thread(true);
+    death_conclude(k);
+    fault_thread(false);
     if (k->bound)
         unlink(k->socket);
     close_fd(&k->listen_fd);
@@ -415,6 +419,7 @@ int heir_keeper_start(const struct heir_keeper_options *options, struct heir_kee
     CDS_INIT_LIST_HEAD(&k->watchers);
     CDS_INIT_LIST_HEAD(&k->unsettled);
     CDS_INIT_LIST_HEAD(&k->dying);
+    CDS_INIT_LIST_HEAD(&k->settled);
     CDS_INIT_LIST_HEAD(&k->waited);
     CDS_INIT_LIST_HEAD(&k->leased);
     CDS_INIT_LIST_HEAD(&k->orders);

@@ -42,13 +42,15 @@ struct keeper_client {
     bool ready;                    /* its life mutex has been locked */
     bool dying;                    /* being reclaimed: waits for a writer mutex */
     bool proven;                   /* its process is proven to have ended, or never to run again */
+    bool untold;                   /* the log does not know yet that it has ended, or of all its tables */
     enum heir_cause cause;         /* how it has ended */
     int code;
+    uint64_t reclaimed, reclaim_us; /* tables, and the time it took */
     struct keeper_user *user;
     struct watcher *watcher;
     struct cds_list_head tables; /* which it owned when we last looked at them */
     struct cds_list_head claims, pins;
-    struct cds_list_head unsettled; /* of keeper.dying */
+    struct cds_list_head unsettled; /* of keeper.dying, or of keeper.settled */
     struct cds_list_head all;       /* keeper.clients, oldest first */
     struct cds_lfht_node by_id, by_role;
 };
@@ -151,7 +153,7 @@ struct heir_keeper {
     struct note note[NOTES];
     struct hash tables_by_name, tables_by_id, clients_by_id, clients_by_role, users;
     struct cds_list_head tables, clients, connections, watchers;
-    struct cds_list_head unsettled, dying, waited, leased, orders;
+    struct cds_list_head unsettled, dying, settled, waited, leased, orders;
     struct cds_list_head running; /* keepers of this process */
 };
 
@@ -240,6 +242,9 @@ void reign_drop_claims(struct heir_keeper *k, struct keeper_client *c);
 /* ---- death.c */
 /* The client has ended, or leaves: hand on all it owns, then forget it. since_ns: when that was noticed. */
 void death_of(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns);
+/* The same by a thread that is to be quick: what can wait, waits until death_conclude(). */
+void death_noticed(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns);
+void death_conclude(struct heir_keeper *k);
 /* Its process has ended, says the kernel: what it held is free. */
 void death_proven(struct heir_keeper *k, struct keeper_client *c);
 /* Settle whose the table is: a dead owner's heir's, or the keeper's, and the first's in line. false: later. */

@@ -55,7 +55,7 @@ static unsigned prepare(struct watcher *w, struct futex_waitv waits[WATCHED + 1]
         if (word == NULL || get(&c->page->crash_signal) != 0) {
             uint64_t now = clock_mono_ns();
             watcher_remove(c); /* puts another one in its place */
-            death_of(w->keeper, c, now);
+            death_noticed(w->keeper, c, now);
             continue;
         }
         waits[n++] = (struct futex_waitv){.val = value, .uaddr = (uintptr_t)word, .flags = FUTEX_32};
@@ -133,7 +133,8 @@ void watcher_remove(struct keeper_client *c)
         }
     }
     c->watcher = NULL;
-    tell(w); /* it must not wait on memory that is about to be unmapped */
+    if (!pthread_equal(w->thread, pthread_self()))
+        tell(w); /* it must not wait on memory that is about to be unmapped */
 }
 
 /* Called without the lock, and with `stopping` set: nobody adds watchers any more. */
