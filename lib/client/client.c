@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Clients: opening and closing a membership. */
 #include "client.h"
-#include "bell.h"
 #include "robust.h"
 #include "shm.h"
 #include <errno.h>
@@ -47,6 +46,7 @@ static void client_free(struct heir *c)
 
     cds_list_for_each_entry_safe(e, next, &c->events, list)
         free(e);
+    free(c->spare);
     if (c->page != NULL)
         munmap(c->page, CLIENT_PAGE_BYTES);
     close_fd(&c->socket);
@@ -130,6 +130,7 @@ static int open_client(struct heir *c, const struct heir_open_options *o)
         return r;
     c->spin_us = o->spin_us;
     c->crash_note = o->crash_note != 0;
+    c->spare = calloc(1, sizeof *c->spare);
     c->timeout_ms = o->timeout_ms != 0 ? o->timeout_ms : DEFAULT_TIMEOUT_MS;
     if ((r = hash_init(&c->tables)) < 0)
         return r;
@@ -267,7 +268,7 @@ int heir_fd(const struct heir *c)
     struct heir *client = (struct heir *)(uintptr_t)c; /* that somebody asks is no change that he could see */
     pthread_mutex_lock(&client->lock);
     if (!client->polled)
-        bell_sleep(client->page);
+        event_polled(client);
     client->polled = true;
     pthread_mutex_unlock(&client->lock);
     return c->epoll;

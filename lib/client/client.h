@@ -83,6 +83,7 @@ struct heir {
     uint32_t serial;
     struct cds_list_head calls;
     struct cds_list_head events;
+    struct queued_event *spare; /* for the next event: no memory need be found then. NULL: none */
     bool rescan;
     uint64_t *seen; /* owned set as of the last look */
     uint64_t seen_room;
@@ -179,7 +180,8 @@ bool event_push(struct heir *c, const struct heir_event *event); /* false: no me
 /* Tell that the epoch in which this client owned the table is over, if it began before epoch `newer` and the client has
  * not ended it itself. t may be NULL. */
 void event_loss(struct heir *c, struct heir_table *t, uint64_t newer);
-void event_scan(struct heir *c); /* which lets the lock go */
+void event_scan(struct heir *c);   /* which lets the lock go */
+void event_polled(struct heir *c); /* the application may sleep from now on without our knowing */
 /* The table is this client's: tell of it if that is news. */
 void event_note(struct heir *c, struct heir_table *t);
 /* A handle of a table that has come to us without our asking, fit for an owner; NULL. Asking for it lets the lock go.

@@ -15,19 +15,29 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Who sleeps, or may at any time, must know that there is an event; nobody else looks at the descriptor. With the lock
+ * held: who is about to sleep has looked at the events before, and has said so before letting the lock go. */
 static void ring_myself(struct heir *c)
 {
     uint64_t one = 1;
-    if (write(c->bell, &one, sizeof one) < 0) {
+    if (get(&c->page->asleep) != 0 && write(c->bell, &one, sizeof one) < 0) {
         /* full: readable all the same */
     }
 }
 
+void event_polled(struct heir *c)
+{
+    bell_sleep(c->page);
+    if (!cds_list_empty(&c->events))
+        ring_myself(c);
+}
+
 bool event_push(struct heir *c, const struct heir_event *event)
 {
-    struct queued_event *e = malloc(sizeof *e);
+    struct queued_event *e = c->spare != NULL ? c->spare : malloc(sizeof *e);
     if (e == NULL)
         return false;
+    c->spare = NULL;
     e->event = *event;
     cds_list_add_tail(&e->list, &c->events);
     ring_myself(c);
@@ -220,7 +230,8 @@ static bool take(struct heir *c, struct heir_event *event)
     struct queued_event *e = cds_list_entry(c->events.next, struct queued_event, list);
     cds_list_del(&e->list);
     *event = e->event;
-    free(e);
+    free(c->spare);
+    c->spare = e;
     if (!cds_list_empty(&c->events))
         ring_myself(c); /* for heir_fd(), and for other threads */
     return true;
@@ -230,7 +241,7 @@ static bool take(struct heir *c, struct heir_event *event)
 static void sleep_for_events(struct heir *c, int timeout_ms)
 {
     bell_sleep(c->page);
-    if (bell_count(c->page) == c->rung) {
+    if (bell_count(c->page) == c->rung && cds_list_empty(&c->events)) {
         struct pollfd p = {.fd = c->epoll, .events = POLLIN};
         pthread_mutex_unlock(&c->lock);
         poll(&p, 1, timeout_ms);
