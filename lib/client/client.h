@@ -132,6 +132,7 @@ int table_open(struct heir *c, const struct wire_reply *reply, int fd, struct he
 /* Whether the table has become this client's, without heir_wait() having told: then the handle is made fit for an
  * owner. */
 APART bool table_catch_up(struct heir_table *t);
+void table_warm(struct heir_table *t);  /* map its memory now, so that the first writes need not wait for that */
 int table_unmap(struct heir_table *t);  /* after a grace period; -EBUSY: it is in use */
 void table_free(struct heir_table *t);  /* nobody uses it any more */
 void table_abort(struct heir_table *t); /* what this thread has open */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define DEFAULT_BYTES (UINT64_C(1) << 30)
+#define WARM_MOST     (UINT64_C(16) << 20) /* less than a millisecond */
 
 __thread struct urcu_bp_reader **rcu_reader;
 
@@ -145,6 +146,24 @@ int table_open(struct heir *c, const struct wire_reply *reply, int fd, struct he
     }
     *table = t;
     return 0;
+}
+
+/* At most so much of it, which is backed already: nothing is taken from the system. In vain: then it is done when it is
+ * used. */
+static void warm(const struct store *s, uint64_t from, uint64_t to)
+{
+    if (from < to && to <= s->bytes)
+        shm_populate(s->base + from, to - from < WARM_MOST ? to - from : WARM_MOST);
+}
+
+void table_warm(struct heir_table *t)
+{
+    const struct store *s = &t->mapping->writer;
+    uint64_t heap = s->heap_first * PAGE_BYTES, limit = get(&view_of(s)->limit) * PAGE_BYTES;
+
+    warm(s, 0, space_front(s));
+    warm(s, heap, limit);
+    warm(s, s->bytes - PAGE_BYTES, s->bytes); /* the undo log begins there */
 }
 
 int table_unmap(struct heir_table *t)
