@@ -63,6 +63,21 @@ void announce(_Atomic uint32_t *word, uint32_t value)
     futex(word, FUTEX_WAKE, INT_MAX, NULL);
 }
 
+void stay(enum place place)
+{
+    static cpu_set_t all;
+    cpu_set_t wanted;
+    int seen = 0;
+
+    if (!CPU_COUNT(&all))
+        sched_getaffinity(0, sizeof all, &all);
+    wanted = all;
+    for (int i = 0; i < CPU_SETSIZE && place != ANYWHERE && CPU_COUNT(&all) > 1; i++)
+        if (CPU_ISSET(i, &all) && ++seen != (int)place)
+            CPU_CLR(i, &wanted);
+    sched_setaffinity(0, sizeof wanted, &wanted);
+}
+
 void board_reset(struct board *board)
 {
     memset(board, 0, sizeof *board);
@@ -161,7 +176,7 @@ static void compare(struct plan *plan, const struct figure *above, const struct 
 
 static void plan_living(struct plan *plan, unsigned n)
 {
-    struct figure *sleep, *spin, *hop1, *hop2, *descriptor, *claim, *give_sleep, *give_spin;
+    struct figure *sleep, *spin, *hop1, *hop2, *descriptor, *claim, *give_sleep, *give_spin, *give_keeper;
 
     sleep = figure(plan, "floor: a futex wakes a sleeping process", "futex_sleep", 0);
     spin = figure(plan, "floor: a process that spins sees a word change", "futex_spin", 0);
@@ -171,11 +186,17 @@ static void plan_living(struct plan *plan, unsigned n)
     claim = figure(plan, "libheir: heir_claim of the keeper's table, and heir_release", "claim_release", 0);
     give_sleep =
         figure(plan, "libheir: heir_give_away until the receiver, asleep in heir_wait, has written", "give_sleep", 0);
-    give_spin = figure(plan, "libheir: the same, the receiver polling with heir_wait", "give_spin", 0);
+    give_spin = figure(plan, "libheir: the same, the receiver with spin_us", "give_spin", 0);
+    give_keeper = figure(plan, "libheir: as give_sleep, through the keeper: giver and receiver are of different groups",
+                         "give_keeper", 0);
 
     add(plan, (struct measure){.run = run_hop, .kind = FUTEX_SLEEP, .first = sleep, .samples = n});
     add(plan, (struct measure){.run = run_give, .kind = GIVE_SLEEP, .first = give_sleep, .samples = n});
     add(plan, (struct measure){.run = run_hop, .kind = SOCKET_TWO, .first = hop2, .samples = n});
+    if (give_keeper_possible())
+        add(plan, (struct measure){.run = run_give, .kind = GIVE_KEEPER, .first = give_keeper, .samples = n});
+    else
+        say("a give through the keeper is left out: only root can be of two groups");
     add(plan, (struct measure){.run = run_claim, .first = claim, .samples = n});
     add(plan, (struct measure){.run = run_hop, .kind = SOCKET_ONE, .first = hop1, .samples = n});
     add(plan, (struct measure){.run = run_hop, .kind = DESCRIPTOR, .first = descriptor, .samples = n});
@@ -184,6 +205,7 @@ static void plan_living(struct plan *plan, unsigned n)
     compare(plan, give_sleep, sleep);
     compare(plan, give_sleep, hop2);
     compare(plan, give_spin, spin);
+    compare(plan, give_keeper, hop2);
     compare(plan, claim, hop2);
 }
 

@@ -67,6 +67,10 @@ enum how { SLEEPING, YIELDING, SPINNING };
 int await(struct board *board, _Atomic uint32_t *word, uint32_t value, enum how how);
 /* Stores it and wakes who sleeps on it. */
 void announce(_Atomic uint32_t *word, uint32_t value);
+/* Giver and receiver have a core each, if there are two: else the kernel may put both on one, and what is measured is
+ * sometimes a wake-up and sometimes a change of process. */
+enum place { ANYWHERE, GIVER, RECEIVER };
+void stay(enum place place);
 /* A new step or batch: all words 0. Only while no other process looks. */
 void board_reset(struct board *board);
 /*
@@ -89,7 +93,8 @@ measure_run run_death; /* kind: enum death. first: until the monitor knows; seco
                           written */
 
 measure_run run_claim; /* first: claim and release */
-enum give { GIVE_SLEEP, GIVE_SPIN };
+enum give { GIVE_SLEEP, GIVE_SPIN, GIVE_KEEPER };
+bool give_keeper_possible(void);
 measure_run run_give;          /* kind: enum give. first: from the call until the receiver has written */
 measure_run run_kill_keeper;   /* first: until the keeper owns */
 measure_run run_kill_claimant; /* first: until the claimant has written */

@@ -17,6 +17,7 @@
 
 #define NUMBER     "n"
 #define TIMEOUT_MS 30000
+#define SPIN_US    10000000 /* longer than anybody waits */
 
 static const struct heir_table_options table_options = {.max_bytes = 4 << 20};
 
@@ -34,16 +35,10 @@ static uint64_t real_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* The one event that must have come, and no other. spin: polling for it. */
-static int one_event(struct heir *client, bool spin, struct heir_event *event)
+/* The one event that must have come, and no other. */
+static int one_event(struct heir *client, struct heir_event *event)
 {
-    uint64_t deadline = spin ? now_ns() + TIMEOUT_MS * UINT64_C(1000000) : 0;
-    int r;
-
-    do {
-        r = heir_wait(client, spin ? 0 : TIMEOUT_MS, event);
-    } while (r == -ETIMEDOUT && spin && now_ns() < deadline);
-    if (check(r, "heir_wait") < 0)
+    if (check(heir_wait(client, TIMEOUT_MS, event), "heir_wait") < 0)
         return -1;
     return event->type == HEIR_EVENT_TRANSFER ? 0 : fail("an event of type %d instead of a transfer", event->type);
 }
@@ -78,7 +73,7 @@ int run_claim(struct handoff *h, const struct measure *m, unsigned n)
             return -1;
         claimed = now_ns() - began;
         if (check(heir_add(table, NUMBER, sizeof NUMBER, 1, &number), "heir_add") < 0 ||
-            one_event(h->client, false, &event) < 0)
+            one_event(h->client, &event) < 0)
             return -1;
         began = now_ns();
         if (check(heir_release(table), "heir_release") < 0)
@@ -93,7 +88,7 @@ int run_claim(struct handoff *h, const struct measure *m, unsigned n)
         return fail("NOT CONSERVED: %u claims and releases: epoch %llu, number %lld", n, (unsigned long long)info.epoch,
                     (long long)number);
     if (check(heir_claim(h->client, "claim", NULL, TIMEOUT_MS, &table), "heir_claim") < 0 ||
-        one_event(h->client, false, &event) < 0)
+        one_event(h->client, &event) < 0)
         return -1;
     return check(heir_destroy(table), "heir_destroy");
 }
@@ -101,13 +96,12 @@ int run_claim(struct handoff *h, const struct measure *m, unsigned n)
 /* ---- Give --------------------------------------------------------------------------------------------- */
 
 /* Takes the table, adds 1, notes the time, and checks that it is what the giver left. */
-static int take_gift(struct heir *client, bool spin, uint64_t turn, struct heir_table **table, uint64_t *written)
+static int take_gift(struct heir *client, uint64_t turn, struct heir_table **table, uint64_t *written)
 {
     struct heir_event event;
     int64_t number;
 
-    if (one_event(client, spin, &event) < 0 ||
-        check(heir_add(event.table, NUMBER, sizeof NUMBER, 1, &number), "heir_add"))
+    if (one_event(client, &event) < 0 || check(heir_add(event.table, NUMBER, sizeof NUMBER, 1, &number), "heir_add"))
         return -1;
     *written = now_ns();
     *table = event.table;
@@ -117,7 +111,17 @@ static int take_gift(struct heir *client, bool spin, uint64_t turn, struct heir_
     return 0;
 }
 
-static void receiver(struct handoff *h, bool spin, uint64_t giver, unsigned n)
+bool give_keeper_possible(void)
+{
+    return geteuid() == 0;
+}
+
+static int open_side(struct handoff *h, int kind, const char *role, struct heir **client)
+{
+    return world_open_spinning(h->world, role, kind == GIVE_SPIN ? SPIN_US : 0, client);
+}
+
+static void receiver(struct handoff *h, int kind, uint64_t giver, unsigned n)
 {
     struct board *board = h->board;
     struct heir_table *table;
@@ -125,12 +129,13 @@ static void receiver(struct handoff *h, bool spin, uint64_t giver, unsigned n)
     uint64_t written;
     int r;
 
-    if (world_open(h->world, "receiver", &client) < 0)
+    stay(RECEIVER);
+    if ((kind == GIVE_KEEPER && setegid(getegid() + 1) < 0) || open_side(h, kind, "receiver", &client) < 0)
         child_fail(board, "receiver");
     atomic_store(&board->id, heir_id(client));
     announce(&board->ready, 1);
     for (uint32_t step = 1; step <= n; step++) {
-        if (take_gift(client, spin, 2 * step - 1, &table, &written) < 0)
+        if (take_gift(client, 2 * step - 1, &table, &written) < 0)
             child_fail(board, "receiver");
         atomic_store(&board->written, written);
         announce(&board->answer, step);
@@ -149,18 +154,20 @@ static void receiver(struct handoff *h, bool spin, uint64_t giver, unsigned n)
 int run_give(struct handoff *h, const struct measure *m, unsigned n)
 {
     struct board *board = h->board;
-    bool spin = m->kind == GIVE_SPIN;
     struct heir_table *table;
+    struct heir *giver;
     uint64_t began, written;
     struct heir_info info;
     pid_t pid;
 
     n = (n + 1) / 2; /* there and back are two samples */
     board_reset(board);
-    if (check(heir_create(h->client, "give", &table_options, &table), "heir_create") < 0)
+    if (open_side(h, m->kind, "giver", &giver) < 0 ||
+        check(heir_create(giver, "give", &table_options, &table), "heir_create") < 0)
         return -1;
     if ((pid = world_fork()) == 0)
-        receiver(h, spin, heir_id(h->client), n);
+        receiver(h, m->kind, heir_id(giver), n);
+    stay(GIVER);
     if (pid < 0 || await(board, &board->ready, 1, SLEEPING) < 0)
         return -1;
     for (uint32_t step = 1; step <= n; step++) {
@@ -168,18 +175,21 @@ int run_give(struct handoff *h, const struct measure *m, unsigned n)
         began = now_ns();
         if (check(heir_give_away(table, atomic_load(&board->id), NULL, 0), "heir_give_away") < 0 ||
             await(board, &board->answer, step, YIELDING) < 0 || /* a giver goes on working, as in the floors */
-            take_gift(h->client, spin, 2 * step, &table, &written) < 0)
+            take_gift(giver, 2 * step, &table, &written) < 0)
             return -1;
         atomic_store(&board->call, step);
         series_add(&m->first->us, (double)(atomic_load(&board->written) - began) / 1e3);
         series_add(&m->first->us, (double)(written - atomic_load(&board->began)) / 1e3);
         h->transfers += 2;
     }
-    if (check(heir_info(table, &info), "heir_info") < 0 || no_event(h->client) < 0 || reap(pid, false) < 0)
+    stay(ANYWHERE);
+    if (check(heir_info(table, &info), "heir_info") < 0 || no_event(giver) < 0 || reap(pid, false) < 0)
         return -1;
-    if (info.epoch != 1 + 2 * (uint64_t)n || info.owner != heir_id(h->client))
+    if (info.epoch != 1 + 2 * (uint64_t)n || info.owner != heir_id(giver))
         return fail("NOT CONSERVED: epoch %llu after %u gifts", (unsigned long long)info.epoch, 2 * n);
-    return check(heir_destroy(table), "heir_destroy");
+    if (check(heir_destroy(table), "heir_destroy") < 0)
+        return -1;
+    return check(heir_close(giver), "heir_close");
 }
 
 /* ---- Kill --------------------------------------------------------------------------------------------- */
@@ -208,7 +218,7 @@ static void worker(struct handoff *h, const struct measure *m, uint32_t step)
     announce(&board->answer, step);
     if (number != step)
         child_fail(board, "NOT CONSERVED: owner %u finds the number %lld", step, (long long)number);
-    if (step > 1 && one_event(client, false, &event) < 0)
+    if (step > 1 && one_event(client, &event) < 0)
         child_fail(board, "worker");
     if (no_event(client) < 0)
         child_fail(board, "worker");
@@ -272,7 +282,7 @@ static int end_kills(struct handoff *h, const struct measure *m, struct heir_tab
     kill(pid, SIGKILL);
     if (reap(pid, true) < 0 || await_keeper(table, false, &info) < 0 ||
         check(heir_claim(h->client, "kill", NULL, TIMEOUT_MS, &table), "heir_claim") < 0 ||
-        one_event(h->client, false, &event) < 0 || no_event(h->client) < 0 ||
+        one_event(h->client, &event) < 0 || no_event(h->client) < 0 ||
         check(heir_get(table, NUMBER, sizeof NUMBER, &number, &size), "heir_get") < 0 ||
         check(heir_info(table, &info), "heir_info") < 0)
         return -1;

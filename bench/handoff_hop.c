@@ -88,6 +88,7 @@ static void receiver(struct board *board, const struct wires *w, unsigned n)
     char bytes[MESSAGE_SIZE];
     int fd = -1;
 
+    stay(RECEIVER);
     announce(&board->ready, 1);
     for (uint32_t step = 1; step <= n; step++) {
         if (w->kind == FUTEX_SLEEP) {
@@ -158,7 +159,9 @@ int run_hop(struct handoff *h, const struct measure *m, unsigned n)
             receiver(h->board, &w, n);
         if (m->kind == SOCKET_TWO && (pids[1] = world_fork()) == 0)
             relay(h->board, &w, n);
+        stay(GIVER);
         r = take_samples(h, m, &w, n);
+        stay(ANYWHERE);
     }
     for (unsigned i = 0; i < 2 && r == 0; i++)
         if (pids[i] > 0)

@@ -269,7 +269,13 @@ int world_keeper_stop(struct world *world)
 
 int world_open(const struct world *world, const char *role, struct heir **client)
 {
-    struct heir_open_options options = {.ns = world->ns, .socket = world->socket, .name = role, .timeout_ms = 5000};
+    return world_open_spinning(world, role, 0, client);
+}
+
+int world_open_spinning(const struct world *world, const char *role, unsigned spin_us, struct heir **client)
+{
+    struct heir_open_options options = {
+        .ns = world->ns, .socket = world->socket, .name = role, .timeout_ms = 5000, .spin_us = spin_us};
     int r = heir_open(&options, client);
 
     return r < 0 ? fail("heir_open: %s", heir_strerror(r)) : 0;

@@ -38,6 +38,7 @@ unsigned world_objects(const struct world *world);
 
 /* heir_open in this world for this thread. */
 int world_open(const struct world *world, const char *role, struct heir **client);
+int world_open_spinning(const struct world *world, const char *role, unsigned spin_us, struct heir **client);
 
 /* fork(): a child that dies with its parent. */
 pid_t world_fork(void);

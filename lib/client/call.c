@@ -159,7 +159,7 @@ static void hang_up(struct heir *c, int error)
         }
     }
     probe_timer(c, true);
-    event_push(c, &(struct heir_event){.type = HEIR_EVENT_KEEPER_DOWN});
+    event_push(c, HEIR_EVENT_KEEPER_DOWN);
     pthread_cond_broadcast(&c->arrived);
 }
 
@@ -368,7 +368,7 @@ static int connect_again(struct heir *c, uint64_t deadline)
         call_connected(c, fd);
         c->rescan = true;
         probe_timer(c, false);
-        event_push(c, &(struct heir_event){.type = HEIR_EVENT_KEEPER_UP});
+        event_push(c, HEIR_EVENT_KEEPER_UP);
     } else if (r == -ESRCH) {
         c->orphan = true;
         r = -ENOTCONN;

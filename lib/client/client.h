@@ -153,7 +153,7 @@ int table_data(struct wire_request *q, const void *data, size_t data_len);
 /* ---- peer.c */
 /* The client with this id, if it can be given to directly: to be let go by peer_put(). -EREMOTE: it cannot; -ESRCH:
  * there is no such client; and what call() returns. */
-int peer_get(struct heir *c, uint64_t id, uint64_t deadline, struct peer **peer);
+int peer_get(struct heir *c, uint64_t id, struct peer **peer);
 void peer_put(struct heir *c, struct peer *p);
 struct party peer_party(const struct peer *p);
 void peers_free(struct heir *c);
@@ -177,7 +177,8 @@ void pin_drop(struct heir_table *t, uint64_t snap);
 void snapshots_close(struct heir *c); /* all of them */
 
 /* ---- event.c, with the lock held */
-bool event_push(struct heir *c, const struct heir_event *event); /* false: no memory */
+/* A new event, empty, to be filled in at once. NULL: no memory. */
+struct heir_event *event_push(struct heir *c, enum heir_event_type type);
 /* Tell that the epoch in which this client owned the table is over, if it began before epoch `newer` and the client has
  * not ended it itself. t may be NULL. */
 void event_loss(struct heir *c, struct heir_table *t, uint64_t newer);

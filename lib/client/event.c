@@ -32,23 +32,17 @@ void event_polled(struct heir *c)
         ring_myself(c);
 }
 
-bool event_push(struct heir *c, const struct heir_event *event)
+struct heir_event *event_push(struct heir *c, enum heir_event_type type)
 {
     struct queued_event *e = c->spare != NULL ? c->spare : malloc(sizeof *e);
     if (e == NULL)
-        return false;
+        return NULL;
     c->spare = NULL;
-    e->event = *event;
+    memset(&e->event, 0, sizeof e->event);
+    e->event.type = type;
     cds_list_add_tail(&e->list, &c->events);
     ring_myself(c);
-    return true;
-}
-
-static void describe(const struct heir_table *t, struct heir_event *e)
-{
-    struct settings settings;
-    settings_read(page_of(&t->mapping->reader), &settings);
-    memcpy(e->name, settings.name, sizeof e->name);
+    return &e->event;
 }
 
 /* Tell of a table that is this client's, if that is news. false: no memory. */
@@ -57,24 +51,24 @@ static bool tell_transfer(struct heir *c, struct heir_table *t)
     const struct table_page *page = page_of(&t->mapping->reader);
     uint64_t word = get(&page->owner), epoch = owner_epoch(word);
     struct transfer record;
+    struct heir_event *e;
 
     if (owner_id(word) != c->id || (t->epoch == epoch && t->told))
         return true;
     if (!transfer_read(page, epoch, &record) || get(&page->owner) != word)
         return true; /* it has gone on meanwhile: there is another ring for that */
-    struct heir_event e = {.type = HEIR_EVENT_TRANSFER,
-                           .reason = (enum heir_reason)record.reason,
-                           .table = t,
-                           .from = record.from,
-                           .epoch = epoch,
-                           .undone = record.undone,
-                           .cause = (enum heir_cause)record.cause,
-                           .code = record.code,
-                           .data_len = record.data_len};
-    memcpy(e.data, record.data, record.data_len);
-    describe(t, &e);
-    if (!event_push(c, &e))
+    if ((e = event_push(c, HEIR_EVENT_TRANSFER)) == NULL)
         return false;
+    e->reason = (enum heir_reason)record.reason;
+    e->table = t;
+    e->from = record.from;
+    e->epoch = epoch;
+    e->undone = record.undone;
+    e->cause = (enum heir_cause)record.cause;
+    e->code = record.code;
+    e->data_len = record.data_len;
+    memcpy(e->data, record.data, record.data_len);
+    settings_name(page, e->name);
     t->told = true;
     t->lost = false;
     t->epoch = epoch;
@@ -84,6 +78,7 @@ static bool tell_transfer(struct heir *c, struct heir_table *t)
 void event_loss(struct heir *c, struct heir_table *t, uint64_t newer)
 {
     struct transfer record;
+    struct heir_event *e;
 
     if (t == NULL || t->mapping == NULL || t->lost || t->epoch == 0 || t->epoch >= newer)
         return;
@@ -93,12 +88,13 @@ void event_loss(struct heir *c, struct heir_table *t, uint64_t newer)
         return;
     t->lost = true;
     bool known = transfer_read(page, t->epoch + 1, &record) && record.from == c->id;
-    if (known && record.reason != HEIR_REVOKED)
+    if ((known && record.reason != HEIR_REVOKED) || (e = event_push(c, HEIR_EVENT_LOST)) == NULL)
         return;
-    struct heir_event e = {
-        .type = HEIR_EVENT_LOST, .reason = HEIR_REVOKED, .table = t, .from = c->id, .epoch = t->epoch + 1};
-    describe(t, &e);
-    event_push(c, &e);
+    e->reason = HEIR_REVOKED;
+    e->table = t;
+    e->from = c->id;
+    e->epoch = t->epoch + 1;
+    settings_name(page, e->name);
 }
 
 static bool make_room(struct heir *c, uint64_t count)

@@ -90,11 +90,11 @@ static int ask_as_owner(struct heir_table *t, struct wire_request *q, enum heir_
  * Give to a client of the same user, in shared memory. -EREMOTE: that is the keeper's to do. Killed anywhere in here:
  * the writer mutex and the two owned sets tell the keeper what there is to mend; see owner_pass().
  */
-static int give_directly(struct heir_table *t, uint64_t to, const struct passing *how, uint64_t deadline)
+static int give_directly(struct heir_table *t, uint64_t to, const struct passing *how)
 {
     struct heir *c = t->client;
     struct peer *peer;
-    int r = peer_get(c, to, deadline, &peer);
+    int r = peer_get(c, to, &peer);
 
     if (r < 0)
         return r;
@@ -105,7 +105,9 @@ static int give_directly(struct heir_table *t, uint64_t to, const struct passing
     r = m == NULL || m->writer.base == NULL ? -EPERM : 0;
     if (r == 0) {
         struct table_page *page = page_of(&m->writer);
-        r = writer_lock_until(page, deadline);
+        r = writer_lock(page, true);
+        if (r == -EBUSY)
+            r = writer_lock_until(page, deadline_after(c->timeout_ms));
         if (r == -EOWNERDEAD)
             r = writer_repair(page, &m->writer);
         if (r == 0) {
@@ -138,7 +140,7 @@ int heir_give_away(struct heir_table *t, uint64_t to, const void *data, size_t d
     if (epoch == 0)
         return r;
     const struct passing how = {.reason = HEIR_GIVEN, .data = data, .data_len = data_len};
-    r = give_directly(t, to, &how, deadline_after(t->client->timeout_ms));
+    r = give_directly(t, to, &how);
     if (r == -EREMOTE)
         return ask_as_owner(t, &q, HEIR_GIVEN);
     if (r == 0)

@@ -81,17 +81,18 @@ static struct peer *peer_new(struct heir *c, uint64_t id, int page_fd, int bell)
     return p;
 }
 
-int peer_get(struct heir *c, uint64_t id, uint64_t deadline, struct peer **peer)
+int peer_get(struct heir *c, uint64_t id, struct peer **peer)
 {
-    struct wire_request q = {.head.type = WIRE_PEER, .id = id};
-    struct wire_reply reply;
-    int fds[WIRE_FDS] = {-1, -1}, r = 0;
+    int r = 0;
 
     pthread_mutex_lock(&c->lock);
     struct peer *p = find(c, id);
     if (p == NULL) {
+        struct wire_request q = {.head.type = WIRE_PEER, .id = id};
+        struct wire_reply reply;
+        int fds[WIRE_FDS] = {-1, -1};
         pthread_mutex_unlock(&c->lock);
-        r = call_for_both(c, &q, deadline, &reply, fds);
+        r = call_for_both(c, &q, deadline_after(c->timeout_ms), &reply, fds);
         pthread_mutex_lock(&c->lock);
         p = find(c, id); /* another thread may have asked, too */
         if (p == NULL && (r == 0 || r == -EREMOTE)) {

@@ -159,6 +159,17 @@ void settings_read(const struct table_page *page, struct settings *settings)
         settings->data_len = 0;
 }
 
+void settings_name(const struct table_page *page, char name[NAME_ROOM])
+{
+    uint64_t version;
+    do {
+        version = get(&page->settings_version);
+        memcpy(name, page->settings[version & 1].name, NAME_ROOM);
+        atomic_thread_fence(memory_order_acquire);
+    } while (peek(&page->settings_version) != version);
+    name[NAME_ROOM - 1] = '\0';
+}
+
 void settings_write(struct table_page *page, const struct settings *settings)
 {
     uint64_t version = get(&page->settings_version);

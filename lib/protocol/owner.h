@@ -83,6 +83,7 @@ bool transfer_read(const struct table_page *page, uint64_t epoch, struct transfe
 
 /* Name, heir and heir data as of now, copied; and set anew (under the writer mutex). */
 void settings_read(const struct table_page *page, struct settings *settings);
+void settings_name(const struct table_page *page, char name[NAME_ROOM]); /* this alone */
 void settings_write(struct table_page *page, const struct settings *settings);
 
 #endif
