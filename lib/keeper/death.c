@@ -134,6 +134,8 @@ static bool hand_on(struct heir_keeper *k, struct keeper_client *c, uint64_t *ta
         struct keeper_table *t = word != 0 ? table_by_id(k, owned_table(word)) : NULL;
         int r = t != NULL ? settle(k, t) : 0;
         *tables += r == 1;
+        if (r == 0 && t != NULL)
+            r = reign_free_writer(k, t, c);
         all = all && r >= 0;
         if (r >= 0 && word != 0)
             owned_remove_entry(c->page, i, word);
@@ -253,7 +255,7 @@ void death_proven(struct heir_keeper *k, struct keeper_client *c)
         bury_public(k, c);
     if (missed)
         keeper_log(k, HEIR_LOG_NOTICE,
-                   "client %lu (%s, pid %d): its process has ended, and the kernel has not released its mutexes",
+                   "client %lu (%s, pid %d): it has ended, and the kernel has not released its mutexes",
                    (unsigned long)c->id, c->name, c->page->pid);
     c->proven = true;
     death_of(k, c, now);

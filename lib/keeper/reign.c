@@ -118,6 +118,23 @@ int reign_lock(struct heir_keeper *k, struct keeper_table *t)
     return r;
 }
 
+/* Whoever owns it now must not wait for the end of a core dump, or for a robust list that the kernel has missed. */
+int reign_free_writer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *dead)
+{
+    uint32_t holder = robust_holder(&t->page->writer.mutex);
+
+    if (holder != (uint32_t)dead->page->tid || thread_of_other(k, dead, holder))
+        return 0;
+    if (!dead->proven)
+        dead->proven = process_dumps(dead);
+    if (!dead->proven) { /* the kernel is about to let it go */
+        keeper_retry_soon(k);
+        return -EBUSY;
+    }
+    robust_bury(&t->page->writer.mutex);
+    return 0;
+}
+
 void reign_put_off(struct heir_keeper *k, struct keeper_table *t)
 {
     if (cds_list_empty(&t->unsettled))

@@ -41,7 +41,7 @@ struct keeper_client {
     int stat;                      /* /proc/PID/stat, opened while it lived; -1: none */
     bool ready;                    /* its life mutex has been locked */
     bool dying;                    /* being reclaimed: waits for a writer mutex */
-    bool proven;                   /* its process is proven to have ended, or never to run again */
+    bool proven;                   /* its process, or it, is proven to have ended, or never to run again */
     bool untold;                   /* the log does not know yet that it has ended, or of all its tables */
     enum heir_cause cause;         /* how it has ended */
     int code;
@@ -200,6 +200,9 @@ void process_watch(struct heir_keeper *k, struct keeper_client *client, const st
 uint64_t process_start_time(int32_t pid);
 /* Note how the client has ended. */
 void process_cause(struct keeper_client *c);
+/* Its thread is no more, although its process lives: exec by another thread than the first takes on that one's id
+ * before the kernel looks at the robust list, and then finds nothing of its own in it. */
+bool process_lost_thread(const struct keeper_client *c);
 /* Its process writes a core dump: no thread of it will ever run again. */
 bool process_dumps(const struct keeper_client *c);
 int process_kill(const struct keeper_client *c); /* -ESRCH: there is no hold on it */
@@ -229,6 +232,8 @@ int reign_create(struct heir_keeper *k, struct keeper_client *c, const struct wi
 /* Take the table from its owner, who is killed if need be: REPLIED: by an order, which is answered later. */
 int reign_revoke(struct heir_keeper *k, struct keeper_table *t, bool force, struct connection *c,
                  const struct wire_request *q);
+/* A client that has ended may have passed the table on, and still hold the writer mutex. -EBUSY: later. */
+int reign_free_writer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *dead);
 bool reign_ordered(const struct heir_keeper *k, const struct keeper_table *t, const struct keeper_client *owner);
 void reign_orders_done(struct heir_keeper *k, const struct keeper_client *c);
 void reign_orders_unheard(struct heir_keeper *k, const struct connection *c); /* who gave them has gone */
