@@ -77,6 +77,8 @@ void connection_close(struct heir_keeper *k, struct connection *c)
      * way in is gone. */
     if (!client->ready || robust_holder(&client->page->life.mutex) == 0)
         death_of(k, client, clock_mono_ns());
+    else if (process_lost_thread(client))
+        death_proven(k, client);
 }
 
 /* Is it a request: 0, or the reason why not. */

@@ -16,12 +16,15 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77 /* Linux 6.5 */
 #endif
-#define PF_EXITING 0x4 /* of the flags that /proc shows: stable since long before robust mutexes */
+#define LOOKS         20 /* at threads that run, before they are taken to live: 2 ms */
+#define LOOK_AGAIN_NS 50000
+#define PF_EXITING    0x4 /* of the flags that /proc shows: stable since long before robust mutexes */
 
 /* Fields of /proc/PID/stat; see proc(5). */
 struct stat_line {
@@ -115,30 +118,98 @@ void process_watch(struct heir_keeper *k, struct keeper_client *client, const st
         keeper_poll(k, client->pidfd, SOURCE_PIDFD, client->id);
 }
 
-/* Is all of the process on its way out, although its own line does not say so (exit(0) by its first thread)? */
-static bool others_are_killed(int32_t pid)
+/* What is to be done with each thread of a client's process; true stops. task: /proc/PID/task/TID/. */
+typedef bool each_thread(const struct keeper_client *c, int32_t tid, const char *task, void *arg);
+
+/* 1: stopped; 0: not; -errno: they cannot be seen. */
+static int threads_walk(const struct keeper_client *c, each_thread *each, void *arg)
 {
     char path[64];
     struct dirent *entry;
-    bool killed = false;
+    int r = 0;
 
-    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    snprintf(path, sizeof path, "/proc/%d/task", c->page->pid);
     DIR *folder = opendir(path);
-    while (folder != NULL && !killed && (entry = readdir(folder)) != NULL) {
-        char name[sizeof path + sizeof entry->d_name + 8];
-        struct stat_line line;
+    if (folder == NULL)
+        return -errno;
+    while (r == 0 && (entry = readdir(folder)) != NULL) {
+        char task[sizeof path + sizeof entry->d_name + 2];
         int32_t tid = atoi(entry->d_name);
-        if (tid <= 0 || tid == pid)
-            continue;
-        snprintf(name, sizeof name, "%s/%d/stat", path, tid);
-        int fd = open(name, O_RDONLY | O_CLOEXEC);
-        killed = read_stat(fd, &line) && ((line.pending & 1ul << (SIGKILL - 1)) != 0 || (line.flags & PF_EXITING) != 0);
-        if (fd >= 0)
-            close(fd);
+        snprintf(task, sizeof task, "%s/%s/", path, entry->d_name);
+        r = tid > 0 && each(c, tid, task, arg);
     }
-    if (folder != NULL)
-        closedir(folder);
-    return killed;
+    closedir(folder);
+    return r;
+}
+
+static int open_of(const char *task, const char *what)
+{
+    char path[400];
+    snprintf(path, sizeof path, "%s%s", task, what);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/*
+ * Does this thread go on? One that has been told to end has SIGKILL pending until it wakes, and is marked as exiting
+ * a little later; in between it runs, and nothing tells. So who sleeps without SIGKILL lives, and who runs is unclear.
+ */
+static bool lives(const struct keeper_client *c, int32_t tid, const char *task, void *arg)
+{
+    bool *unclear = arg;
+    struct stat_line line;
+    int fd = open_of(task, "stat");
+    bool seen = read_stat(fd, &line);
+
+    if (fd >= 0)
+        close(fd);
+    if (!seen || (line.flags & PF_EXITING) != 0 || (line.pending & 1ul << (SIGKILL - 1)) != 0)
+        return false;
+    if (tid == c->page->tid || (line.state != 'R' && line.state != 'D')) /* the client's own is in exec */
+        return true;
+    *unclear = true;
+    return false;
+}
+
+/* Has all of the process ended (with status 0), or the client's thread alone? A thread in exec takes on the first one's
+ * id, so one look can miss it, but not two. */
+static bool all_ended(const struct keeper_client *c, const struct stat_line *first)
+{
+    for (int i = 0, nobody = 0; i < LOOKS; i++) {
+        bool unclear = false;
+        int r = threads_walk(c, lives, &unclear);
+        if (r < 0 && r != -ENOENT)
+            return (first->flags & PF_EXITING) != 0;
+        if (r == 1)
+            return false;
+        if (!unclear && ++nobody == 2)
+            return true;
+        if (unclear)
+            nanosleep(&(struct timespec){.tv_nsec = LOOK_AGAIN_NS}, NULL);
+    }
+    return false; /* a thread that only computes */
+}
+
+/* The thread's id in its own pid namespace is the last one of its line NSpid. */
+static bool is_clients(const struct keeper_client *c, int32_t tid, const char *task, void *arg)
+{
+    char text[4096], *line;
+    int fd = tid == c->page->tid ? -1 : open_of(task, "status");
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+
+    (void)arg;
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    if (n <= 0 || (line = strstr(text, "\nNSpid:")) == NULL)
+        return true; /* or cannot be told */
+    line[1 + strcspn(line + 1, "\n")] = '\0';
+    return atoi(strrchr(line, '\t') + 1) == c->page->tid;
+}
+
+bool process_lost_thread(const struct keeper_client *c)
+{
+    struct stat_line line;
+    return read_stat(c->stat, &line) && threads_walk(c, is_clients, NULL) == 0;
 }
 
 void process_cause(struct keeper_client *c)
@@ -160,10 +231,7 @@ void process_cause(struct keeper_client *c)
         c->cause = HEIR_CAUSE_EXIT;
         c->code = line.exit_code >> 8 & 0xff;
     } else {
-        bool exiting = (line.flags & PF_EXITING) != 0, first = c->page->tid == c->page->pid;
-        bool all = (line.pending & 1ul << (SIGKILL - 1)) != 0 || (exiting && (line.threads <= 1 || !first)) ||
-                   (exiting && others_are_killed(c->page->pid));
-        c->cause = all ? HEIR_CAUSE_EXIT : HEIR_CAUSE_THREAD;
+        c->cause = all_ended(c, &line) ? HEIR_CAUSE_EXIT : HEIR_CAUSE_THREAD;
     }
 }
 
