@@ -339,8 +339,11 @@ int test_main(int argc, char **argv, const struct test_suite *suites)
         else
             only = argv[i];
     }
-    if (!getenv("HEIR_TEST_CORE"))
-        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    struct rlimit core;
+    if (!getenv("HEIR_TEST_CORE") && getrlimit(RLIMIT_CORE, &core) == 0) {
+        core.rlim_cur = 0; /* a test that is about core files may raise it again */
+        setrlimit(RLIMIT_CORE, &core);
+    }
     if (getenv("HEIR_TEST_NOFORK"))
         return run_all(suites, only, program);
     pid_t parent = getpid();
