@@ -74,6 +74,8 @@ static int parse_options(char **word, struct heir_table_options *options)
             options->value_size = strtoull(value, NULL, 0);
         } else if (!strcmp(*word, "type")) {
             options->type = (enum heir_type)atoi(value);
+        } else if (!strcmp(*word, "lease")) {
+            options->lease_ms = (unsigned)atoi(value);
         } else if (!strcmp(*word, "access")) {
             options->access = !strcmp(value, "public") ? HEIR_PUBLIC : HEIR_PRIVATE;
         } else {
@@ -185,6 +187,8 @@ static int do_table(struct agent_self *self, struct heir_table *t, char **word, 
         return heir_destroy(t);
     if (!strcmp(verb, "release"))
         return heir_release(t);
+    if (!strcmp(verb, "renew"))
+        return heir_renew(t);
     if (!strcmp(verb, "info"))
         return heir_info(t, &self->answer.info);
     if (!strcmp(verb, "clear"))

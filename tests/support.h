@@ -236,8 +236,8 @@ struct agent *agent_new(const char *role);
  *
  *   open [ROLE]   close   find ROLE (number)   wait MS (event)   id (number)
  *   create T [OPTION...]   claim T MS [none | OPTION...]   attach T   detach T   destroy T   rename T NAME
- *       OPTION: heir=NAME data=TEXT max=BYTES mode=OCTAL key=N value=N access=public|private type=NUMBER
- *   give T ID [DATA]   release T   heir T NAME|"" [DATA]   info T (info)
+ *       OPTION: heir=NAME data=TEXT max=BYTES mode=OCTAL key=N value=N access=public|private type=NUMBER lease=MS
+ *   give T ID [DATA]   release T   renew T   heir T NAME|"" [DATA]   info T (info)
  *   put T K V   new T K V   get T K (value)   has T K   del T K   take T K (value)   add T K N (number: the sum)
  *   clear T   begin T   commit T   abort T   count T (number)   sum T (number: of 8-byte values)
  *   die HOW       kill segv abort exit return (from main) exec
