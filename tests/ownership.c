@@ -13,7 +13,9 @@
  *
  * ownership_deaths.c: O11 every kind of death is one, O12 10,000 tables come back. ownership_fences.c: O13 a former
  * owner's write is refused, O14 a forked child is nobody. ownership_events.c: O15 waiting and descriptors, O4 under
- * fire.
+ * fire. deaths.c: O16 every death in every state. heirs.c: O17 heir and data are set as one, O18 an heir that cannot is
+ * none, O19 owner and heir die together, O20 chains of heirs, O21 an heir changed during a death, O22 given tables have
+ * heirs, O23 many and large tables, O24 an heir in line.
  */
 #include "ownership.h"
 
