@@ -124,6 +124,7 @@ struct pending {
     int error; /* -EPIPE: the connection was lost */
     int fds[WIRE_FDS];
     struct heir_table *table; /* of a claim in line: its memory is mapped */
+    bool leaving;             /* it has been told to leave the line, since the table is ours */
     struct wire_reply reply;
     struct cds_list_head list;
 };
@@ -286,8 +287,11 @@ static bool ours_by_now(struct heir *c, struct pending *p)
     uint64_t word = get(&page->owner);
     if (owner_id(word) != c->id || get(&page->destroyed) != 0)
         return false;
-    if (!transfer_read(page, owner_epoch(word), &record) || record.reason != HEIR_CLAIMED)
-        leave_line(c, p);
+    if (!transfer_read(page, owner_epoch(word), &record) || record.reason != HEIR_CLAIMED) {
+        /* not by this claim: the keeper must have dropped it, or it would give us the table once more, some day */
+        p->leaving = p->leaving || leave_line(c, p);
+        return false;
+    }
     p->reply = (struct wire_reply){.id = p->table->id, .epoch = owner_epoch(word), .memory = WIRE_MAPPED};
     p->error = 0;
     p->done = true;
@@ -413,7 +417,10 @@ static int ask(struct heir *c, struct wire_request *q, uint64_t deadline, bool p
         cds_list_del(&p.list);
         if (r == 0)
             r = p.error;
-        else if (r == -ETIMEDOUT && q->head.type != WIRE_CLAIM)
+        if (p.leaving && r < 0) { /* out of the line, or the line went with the keeper; and the table is ours */
+            p.reply = (struct wire_reply){.id = p.table->id, .memory = WIRE_MAPPED};
+            r = 0;
+        } else if (r == -ETIMEDOUT && q->head.type != WIRE_CLAIM)
             r = -ECONNREFUSED;                                 /* it may be carried out yet */
         if (r == -EAGAIN && deadline_left_ms(deadline) != 0) { /* it has much to read: its socket is full */
             pthread_mutex_unlock(&c->lock);

@@ -112,7 +112,9 @@ static int give_directly(struct heir_table *t, uint64_t to, const struct passing
             r = writer_repair(page, &m->writer);
         if (r == 0) {
             uint64_t epoch = t->epoch;
-            if (get(&page->destroyed) != 0 || epoch == 0 || get(&page->owner) != owner_word(epoch, c->id)) {
+            /* one that counts as dead has nobody who would mend what it leaves */
+            if (get_ordered(&c->page->dead) != 0 || get(&page->destroyed) != 0 || epoch == 0 ||
+                get(&page->owner) != owner_word(epoch, c->id)) {
                 r = -EPERM;
             } else {
                 struct party me = {.id = c->id, .page = c->page, .bell = c->bell}, receiver = peer_party(peer);

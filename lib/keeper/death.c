@@ -63,25 +63,47 @@ static bool owner_ended(struct heir_keeper *k, struct keeper_table *t)
     return owner != NULL ? owner->dying : owner_id(get(&t->page->owner)) != HEIR_KEEPER;
 }
 
+/*
+ * The table of one that has ended, or that stands in the set of one: `left` by it, while it was passing the table on.
+ * Another thread of its process may still be at that, and take the table back when it finds its receiver dead: so what
+ * is left is looked at under the mutex, but for when its living owner holds that.
+ */
+static int lock(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *left)
+{
+    int r = reign_lock(k, t);
+    if (r != -EBUSY || left == NULL)
+        return r;
+    if (reign_free_writer(k, t, left))
+        return reign_lock(k, t);
+    const struct keeper_client *owner = table_owner(k, t);
+    if (owner == NULL || owner->dying || robust_holder(&t->page->writer.mutex) != (uint32_t)owner->page->tid)
+        return -EBUSY;
+    writer_wanted(t->page, false);
+    return -EALREADY;
+}
+
 /* 1: a dead owner's, and now another's or gone; 0: it was not; -EBUSY, -ENOSPC: later. */
-static int settle(struct heir_keeper *k, struct keeper_table *t)
+static int settle(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *left)
 {
     uint64_t id = t->id;
     int r = 0;
 
-    if (owner_ended(k, t)) {
-        r = reign_lock(k, t);
+    if (owner_ended(k, t) || (left != NULL && table_owner(k, t) != NULL)) {
+        r = lock(k, t, left);
         if (r == -EUCLEAN) { /* nobody can write it any more */
             k->damaged++;
             t->damaged = true;
             r = 1;
-        } else if (r == 0 && !owner_ended(k, t)) {
-            writer_unlock(t->page); /* a giver has seen that its receiver is dead, and taken it back */
-        } else if (r == 0) {
+        } else if (r == 0 && owner_ended(k, t)) {
             r = inherit(k, t, table_owner(k, t));
             r = r == 0 ? 1 : r;
+        } else if (r == 0) {
+            writer_unlock(t->page);
+        } else if (r == -EALREADY) {
+            r = 0;
         }
-    } else if (table_owner(k, t) != NULL) { /* whoever passed it on may have died before ringing */
+    }
+    if (r == 0 && table_owner(k, t) != NULL) { /* whoever passed it on may have died before ringing */
         reign_ring(table_owner(k, t));
         reign_answer_owner(k, t);
     }
@@ -96,7 +118,7 @@ static int settle(struct heir_keeper *k, struct keeper_table *t)
 
 bool death_settle(struct heir_keeper *k, struct keeper_table *t)
 {
-    return settle(k, t) >= 0;
+    return settle(k, t, NULL) >= 0;
 }
 
 static void forget(struct heir_keeper *k, struct keeper_client *c)
@@ -132,17 +154,15 @@ static bool hand_on(struct heir_keeper *k, struct keeper_client *c, uint64_t *ta
     for (uint64_t i = 0; i < count && i < most; i++) {
         uint64_t word = get(&c->page->owned[i]);
         struct keeper_table *t = word != 0 ? table_by_id(k, owned_table(word)) : NULL;
-        int r = t != NULL ? settle(k, t) : 0;
+        int r = t != NULL ? settle(k, t, c) : 0;
         *tables += r == 1;
-        if (r == 0 && t != NULL)
-            r = reign_free_writer(k, t, c);
         all = all && r >= 0;
         if (r >= 0 && word != 0)
             owned_remove_entry(c->page, i, word);
     }
     while (all && !cds_list_empty(&c->tables)) {
         struct keeper_table *t = cds_list_entry(c->tables.next, struct keeper_table, of_owner);
-        int r = table_owner(k, t) == c ? settle(k, t) : 0; /* else that look has put it where it belongs */
+        int r = table_owner(k, t) == c ? settle(k, t, c) : 0; /* else that look has put it where it belongs */
         *tables += r == 1;
         all = r >= 0;
     }
@@ -281,11 +301,11 @@ void death_retry(struct heir_keeper *k)
     while (!cds_list_empty(&tables)) {
         t = cds_list_entry(tables.next, struct keeper_table, unsettled);
         cds_list_del_init(&t->unsettled);
-        settle(k, t);
+        settle(k, t, NULL);
     }
     cds_list_for_each_entry_safe(t, next, &k->waited, waited) {
         if (table_owner(k, t) == NULL || owner_ended(k, t)) {
-            settle(k, t);
+            settle(k, t, NULL);
             break; /* which may have changed the list */
         }
     }

@@ -119,20 +119,17 @@ int reign_lock(struct heir_keeper *k, struct keeper_table *t)
 }
 
 /* Whoever owns it now must not wait for the end of a core dump, or for a robust list that the kernel has missed. */
-int reign_free_writer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *dead)
+bool reign_free_writer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *dead)
 {
     uint32_t holder = robust_holder(&t->page->writer.mutex);
 
     if (holder != (uint32_t)dead->page->tid || thread_of_other(k, dead, holder))
-        return 0;
+        return false;
     if (!dead->proven)
         dead->proven = process_dumps(dead);
-    if (!dead->proven) { /* the kernel is about to let it go */
-        keeper_retry_soon(k);
-        return -EBUSY;
-    }
-    robust_bury(&t->page->writer.mutex);
-    return 0;
+    if (dead->proven) /* else the kernel is about to let it go */
+        robust_bury(&t->page->writer.mutex);
+    return dead->proven;
 }
 
 void reign_put_off(struct heir_keeper *k, struct keeper_table *t)
@@ -332,14 +329,15 @@ void reign_grant(struct heir_keeper *k, struct keeper_table *t)
 
 /* ---- On request --------------------------------------------------------------------------------------- */
 
-int reign_pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, const struct passing *how)
+int reign_pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, uint64_t epoch,
+               const struct passing *how)
 {
     struct keeper_client *from = table_owner(k, t);
     int r = reign_lock(k, t);
 
     if (r < 0)
         return r;
-    if (table_owner(k, t) == from)
+    if (table_owner(k, t) == from && (epoch == 0 || epoch == owner_epoch(get(&t->page->owner))))
         r = reign_transfer(k, t, to, how);
     else
         r = -EAGAIN; /* its owner has just given it away */
@@ -399,7 +397,7 @@ int reign_revoke(struct heir_keeper *k, struct keeper_table *t, bool force, stru
     if (owner == NULL)
         return -EALREADY;
     do {
-        r = reign_pass(k, t, NULL, &(struct passing){.reason = HEIR_REVOKED});
+        r = reign_pass(k, t, NULL, 0, &(struct passing){.reason = HEIR_REVOKED});
     } while (r == -EAGAIN);
     if (r != -EBUSY || !force)
         return r;

@@ -287,9 +287,10 @@ static int own(struct heir_keeper *k, const struct connection *c, const struct w
     return table_owner(k, *t) == c->client ? 0 : -EPERM;
 }
 
-static int pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, const struct passing *how)
+static int pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, const struct wire_request *q,
+                const struct passing *how)
 {
-    int r = reign_pass(k, t, to, how);
+    int r = reign_pass(k, t, to, q->epoch, how);
     return r == -EAGAIN ? -EPERM : r; /* another thread of the owner has been quicker */
 }
 
@@ -307,7 +308,7 @@ static int give(struct heir_keeper *k, const struct connection *c, const struct 
         return -ESRCH;
     if (!may_own(k, to->uid, to->gid, t))
         return -EACCES;
-    return pass(k, t, to, &(struct passing){.reason = HEIR_GIVEN, .data = q->data, .data_len = q->data_len});
+    return pass(k, t, to, q, &(struct passing){.reason = HEIR_GIVEN, .data = q->data, .data_len = q->data_len});
 }
 
 /* What a client needs to give to another without us: both are one user's, and could trace each other as well. */
@@ -483,7 +484,7 @@ static int handle(struct heir_keeper *k, struct connection *c, const struct wire
         request_reply_table(k, c, q, t, WIRE_WRITABLE, 0);
         return REPLIED;
     case WIRE_RELEASE:
-        return pass(k, t, NULL, &(struct passing){.reason = HEIR_RELEASED});
+        return pass(k, t, NULL, q, &(struct passing){.reason = HEIR_RELEASED});
     case WIRE_DESTROY:
         return reign_destroy(k, t);
     case WIRE_SET_HEIR:

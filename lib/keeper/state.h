@@ -223,8 +223,10 @@ void reign_tell_notes(struct heir_keeper *k);
 void reign_grant(struct heir_keeper *k, struct keeper_table *t);
 /* The owner waits in line for what it owns by now: that is granted. */
 void reign_answer_owner(struct heir_keeper *k, struct keeper_table *t);
-/* From the living owner (or the keeper) to a living client, or to the keeper (NULL). -EBUSY: a write is going on. */
-int reign_pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, const struct passing *how);
+/* From the living owner (or the keeper) to a living client, or to the keeper (NULL). -EBUSY: a write is going on;
+ * -EAGAIN: its owner has just passed it on, or this epoch (0: any) is over. */
+int reign_pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, uint64_t epoch,
+               const struct passing *how);
 int reign_destroy(struct heir_keeper *k, struct keeper_table *t);
 void reign_destroy_locked(struct heir_keeper *k, struct keeper_table *t); /* the mutex is let go */
 int reign_create(struct heir_keeper *k, struct keeper_client *c, const struct wire_request *q,
@@ -232,8 +234,8 @@ int reign_create(struct heir_keeper *k, struct keeper_client *c, const struct wi
 /* Take the table from its owner, who is killed if need be: REPLIED: by an order, which is answered later. */
 int reign_revoke(struct heir_keeper *k, struct keeper_table *t, bool force, struct connection *c,
                  const struct wire_request *q);
-/* A client that has ended may have passed the table on, and still hold the writer mutex. -EBUSY: later. */
-int reign_free_writer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *dead);
+/* A client that has ended may have passed the table on, and still hold the writer mutex: true: it does not any more. */
+bool reign_free_writer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *dead);
 bool reign_ordered(const struct heir_keeper *k, const struct keeper_table *t, const struct keeper_client *owner);
 void reign_orders_done(struct heir_keeper *k, const struct keeper_client *c);
 void reign_orders_unheard(struct heir_keeper *k, const struct connection *c); /* who gave them has gone */
