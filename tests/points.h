@@ -25,8 +25,9 @@ struct actor {
     int probe_result;
     int result;
     uint64_t id;
-    pid_t pid;   /* 0: dead */
-    char at[64]; /* where it was stopped or killed */
+    pid_t pid;         /* 0: dead */
+    char at[64];       /* where it was stopped or killed */
+    _Atomic bool gone; /* its client has ended, and it lives */
     bool in_transaction;
     bool refused; /* its gift came back */
     _Atomic uint32_t events;
@@ -52,10 +53,11 @@ struct hands {
 
 struct scene {
     const char *name;
-    bool worker_dies;                       /* its act is its own death */
-    bool as_nobody;                         /* the worker is another user: root alone can play this */
-    bool anew;                              /* the table may be another one at the end */
-    bool restarts;                          /* the keeper's act is to begin */
+    bool worker_dies; /* its act is its own death */
+    bool as_nobody;   /* the worker is another user: root alone can play this */
+    bool anew;        /* the table may be another one at the end */
+    bool by_thread;   /* the worker's client is another thread's, which ends when this one stands still */
+    bool restarts;    /* the keeper's act is to begin */
     int (*prepare[ACTORS])(struct hands *); /* the worker's first; NULL: it has a client, and that is all */
     int (*act[ACTORS])(struct hands *);     /* NULL: it collects events */
     /* Who must own "t" at the end; anybody alive or the keeper: -1; there need not be one: -2 */
