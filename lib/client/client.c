@@ -20,7 +20,7 @@ int client_check(const struct heir *c)
 {
     if (c == NULL)
         return -EINVAL;
-    return fork_same(c->generation) ? 0 : -ENOTCONN;
+    return life_lasts(c->life) ? 0 : -ENOTCONN;
 }
 
 bool all_zero(const uint64_t *reserved, size_t count)
@@ -49,6 +49,7 @@ static void client_free(struct heir *c)
     free(c->spare);
     if (c->page != NULL)
         munmap(c->page, CLIENT_PAGE_BYTES);
+    life_free(&c->life);
     close_fd(&c->socket);
     close_fd(&c->bell);
     close_fd(&c->epoll);
@@ -124,7 +125,7 @@ static int open_client(struct heir *c, const struct heir_open_options *o)
         !all_zero(o->reserved, sizeof o->reserved / sizeof *o->reserved))
         return -EINVAL;
     if ((r = name_space(o->ns, c->ns)) < 0 || (r = name_socket(o->socket, c->ns, c->socket_path, &folder)) < 0 ||
-        (r = name_role(o->name, c->role)) < 0 || (r = fork_generation(&c->generation)) < 0)
+        (r = name_role(o->name, c->role)) < 0 || (r = life_begin(&c->life)) < 0)
         return r;
     if (folder && (r = name_folder_safe(c->socket_path)) < 0)
         return r;
@@ -231,7 +232,8 @@ int heir_close(struct heir *c)
 {
     if (c == NULL)
         return 0;
-    if (!fork_same(c->generation)) { /* a child's copy: the mappings are not here, and the locks may be anyhow */
+    bool ended = life_ended(c->life);     /* by a crash that has been recovered from: the keeper knows */
+    if (!ended && !life_lasts(c->life)) { /* a child's copy: the mappings are not here, and the locks may be anyhow */
         c->page = NULL;
         client_free(c);
         return 0;
@@ -240,8 +242,9 @@ int heir_close(struct heir *c)
         return -EPERM;
     abort_own(c);
     crash_note_end(c);
-    set(&c->page->closing, 1);
-    if (c->socket >= 0) {
+    if (!ended)
+        set(&c->page->closing, 1);
+    if (!ended && c->socket >= 0) {
         struct wire_request q = {.head.type = WIRE_CLOSE};
         struct wire_reply reply;
         call_once(c, &q, deadline_after(c->timeout_ms), &reply,

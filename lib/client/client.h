@@ -41,7 +41,7 @@ struct mapping {
 struct heir_table {
     struct heir *client; /* NULL: heir_inspect_open() */
     uint64_t id;
-    uint64_t generation;               /* of the process; see fork.h */
+    struct life life;                  /* its client's; see fork.h */
     _Atomic(struct mapping *) mapping; /* RCU; NULL: detached, or destroyed */
     _Atomic uint64_t epoch;            /* in which this client knows that it owns the table; 0: never owned */
     _Atomic(const void *) txn_thread;  /* mark of the thread with the open transaction */
@@ -62,7 +62,7 @@ struct heir {
     char ns[NAME_ROOM], socket_path[SOCKET_ROOM], role[NAME_ROOM];
     int timeout_ms;
     unsigned spin_us;
-    uint64_t generation;
+    struct life life; /* see fork.h */
     pthread_t thread; /* the one whose end is this client's */
     uint64_t id;
     struct client_page *page;
@@ -195,5 +195,9 @@ bool all_zero(const uint64_t *reserved, size_t count);
 
 /* 0, or -EINVAL, -ENOTCONN. */
 int client_check(const struct heir *c);
+
+/* For a handle whose life has ended, before the answer -ENOTCONN: a transaction that this thread has open on it is
+ * undone, since it will not be ended any more, and others wait for the table. */
+APART void table_refuse(struct heir_table *t);
 
 #endif

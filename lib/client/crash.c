@@ -6,6 +6,10 @@
  * the keeper's watcher, which sleeps on the life mutex's word, puts the action of before back, and sends itself the
  * signal again: it is delivered when the handler returns, with the registers of the crash, to whoever would have had
  * it without us. Only what is async-signal-safe is done: atomic stores and system calls.
+ *
+ * A process that recovers may open clients again, and crash again: the handler then comes back to its place. Whoever
+ * has taken that meanwhile may have kept ours, to call it in the end; then the first one's turn has come, for the last
+ * one is the caller.
  */
 #include "atomics.h"
 #include "client.h"
@@ -24,15 +28,16 @@ static const int signals[] = {SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE,
 /* A client that has asked for notes. Never freed: a handler may be looking at it; used again instead. */
 struct noted {
     _Atomic(struct client_page *) page; /* NULL: free */
-    _Atomic uint64_t generation;        /* of the process; see fork.h */
+    struct life life;
     struct noted *next;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(struct noted *) all;
 static _Atomic unsigned running; /* handlers */
-static struct sigaction before[SIGNALS];
-static bool installed;
+/* What our handler has taken the place of: the last time, and the first time. */
+static struct sigaction before[SIGNALS], first[SIGNALS];
+static bool begun;
 
 static void note(struct client_page *page, int signal, const siginfo_t *info)
 {
@@ -45,21 +50,32 @@ static void note(struct client_page *page, int signal, const siginfo_t *info)
     robust_wake_watcher(&page->life.mutex);
 }
 
+static void on_fatal_signal(int signal, siginfo_t *info, void *context);
+
+static bool is_installed(int signal, struct sigaction *now)
+{
+    sigaction(signal, NULL, now);
+    return (now->sa_flags & SA_SIGINFO) != 0 && now->sa_sigaction == on_fatal_signal;
+}
+
 static void on_fatal_signal(int signal, siginfo_t *info, void *context)
 {
+    struct sigaction now;
     int error = errno;
 
     (void)context;
     atomic_fetch_add(&running, 1);
     for (struct noted *n = atomic_load(&all); n != NULL; n = n->next) {
         struct client_page *page = atomic_load(&n->page);
-        if (page != NULL && fork_same(atomic_load(&n->generation)))
+        if (page != NULL && life_lasts(n->life)) {
+            life_end(n->life);
             note(page, signal, info);
+        }
     }
     atomic_fetch_sub(&running, 1);
     for (unsigned i = 0; i < SIGNALS; i++) {
         if (signals[i] == signal)
-            sigaction(signal, &before[i], NULL);
+            sigaction(signal, is_installed(signal, &now) ? &before[i] : &first[i], NULL);
     }
     syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), signal, info);
     errno = error;
@@ -71,11 +87,16 @@ static void install(void)
 
     sigemptyset(&action.sa_mask);
     for (unsigned i = 0; i < SIGNALS; i++) {
-        sigaction(signals[i], NULL, &before[i]);
-        if ((before[i].sa_flags & SA_SIGINFO) != 0 || before[i].sa_handler != SIG_IGN)
+        struct sigaction now;
+        if (is_installed(signals[i], &now))
+            continue;
+        before[i] = now;
+        if (!begun)
+            first[i] = now;
+        if ((now.sa_flags & SA_SIGINFO) != 0 || now.sa_handler != SIG_IGN)
             sigaction(signals[i], &action, NULL);
     }
-    installed = true;
+    begun = true;
 }
 
 int crash_note_begin(struct heir *c)
@@ -83,18 +104,19 @@ int crash_note_begin(struct heir *c)
     struct noted *n;
 
     pthread_mutex_lock(&lock);
-    for (n = all; n != NULL && n->page != NULL && fork_same(n->generation); n = n->next) {
+    for (n = all; n != NULL && n->page != NULL && life_lasts(n->life); n = n->next) {
     }
-    if (n == NULL && (n = calloc(1, sizeof *n)) != NULL) {
+    if (n != NULL) { /* free, a parent's, or one that has been noted */
+        atomic_store(&n->page, NULL);
+        n->life = c->life;
+    } else if ((n = calloc(1, sizeof *n)) != NULL) {
+        n->life = c->life;
         n->next = all;
-        n->generation = c->generation;
         atomic_store(&all, n);
     }
     if (n != NULL) {
-        n->generation = c->generation;
         atomic_store(&n->page, c->page);
-        if (!installed)
-            install();
+        install();
     }
     pthread_mutex_unlock(&lock);
     return n != NULL ? 0 : -ENOMEM;
@@ -104,7 +126,7 @@ void crash_note_end(struct heir *c)
 {
     pthread_mutex_lock(&lock);
     for (struct noted *n = all; n != NULL; n = n->next) {
-        if (n->page == c->page && fork_same(n->generation))
+        if (n->life.number == c->life.number)
             atomic_store(&n->page, NULL);
     }
     pthread_mutex_unlock(&lock);

@@ -1,22 +1,44 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Noticing that we are a forked child, whose parent's clients are not ours: one load a call.
+ * The life of a handle: it is of use in the process that made it, until something ends it. One comparison a call tells.
  *
- * The mark is on a page that the kernel wipes in a child (MADV_WIPEONFORK), so it works for every way of forking.
+ * Each life has a word of its own with a number that no other has. The words are on pages that the kernel wipes in a
+ * forked child (MADV_WIPEONFORK), so a parent's handles are dead there, for every way of forking; and a signal handler
+ * can end a life with one store.
  */
 #ifndef HEIR_FORK_H
 #define HEIR_FORK_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
-extern uint64_t *fork_mark;
+#define LIFE_ENDED (UINT64_C(1) << 63)
 
-/* The generation of this process, for fork_same(). -ENOMEM. */
-int fork_generation(uint64_t *generation);
+struct life {
+    _Atomic uint64_t *word;
+    uint64_t number;
+};
 
-static inline int fork_same(uint64_t generation)
+/* -ENOMEM. */
+int life_begin(struct life *life);
+void life_free(struct life *life); /* its word may become another's; nothing in a child */
+
+static inline bool life_lasts(struct life life)
 {
-    return *(volatile uint64_t *)fork_mark == generation;
+    return atomic_load_explicit(life.word, memory_order_relaxed) == life.number;
+}
+
+/* From a signal handler. */
+static inline void life_end(struct life life)
+{
+    atomic_store_explicit(life.word, life.number | LIFE_ENDED, memory_order_relaxed);
+}
+
+/* Ended in this process: what it held is still here. */
+static inline bool life_ended(struct life life)
+{
+    return atomic_load_explicit(life.word, memory_order_relaxed) == (life.number | LIFE_ENDED);
 }
 
 #endif

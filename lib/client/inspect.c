@@ -67,13 +67,13 @@ int heir_inspect_open(const char *ns_option, const char *name, struct heir_table
 {
     char ns[NAME_ROOM], object[SHM_NAME_ROOM];
     struct mapping *m;
-    uint64_t generation;
+    struct life life;
     int r;
 
     if (table == NULL || !name_valid(name))
         return -EINVAL;
     *table = NULL;
-    if ((r = name_space(ns_option, ns)) < 0 || (r = fork_generation(&generation)) < 0)
+    if ((r = name_space(ns_option, ns)) < 0)
         return r;
     shm_name(object, ns, 't', name);
     int fd = shm_open_object(object, false);
@@ -84,12 +84,13 @@ int heir_inspect_open(const char *ns_option, const char *name, struct heir_table
     if (r < 0)
         return r;
     struct heir_table *t = calloc(1, sizeof *t);
-    if (t == NULL) {
+    if (t == NULL || life_begin(&life) < 0) {
+        free(t);
         mapping_free(m);
         return -ENOMEM;
     }
     t->id = page_of(&m->reader)->head.id;
-    t->generation = generation;
+    t->life = life;
     t->mapping = m;
     *table = t;
     return 0;
@@ -99,8 +100,9 @@ void heir_inspect_close(struct heir_table *t)
 {
     if (t == NULL || t->client != NULL)
         return;
-    if (fork_same(t->generation))
+    if (life_lasts(t->life))
         mapping_free(t->mapping);
+    life_free(&t->life);
     free(t);
 }
 

@@ -93,8 +93,10 @@ static int write_begin(struct heir_table *t, struct store **store, bool *open)
 {
     if (unlikely(t == NULL))
         return -EINVAL;
-    if (unlikely(!fork_same(t->generation)))
+    if (unlikely(!life_lasts(t->life))) {
+        table_refuse(t);
         return -ENOTCONN;
+    }
     if (unlikely(t->client == NULL))
         return -EPERM; /* heir_inspect_open() */
     int r = write_try(t, store, open);
@@ -301,8 +303,10 @@ static int end(struct heir_table *t, bool commit)
 
     if (t == NULL)
         return -EINVAL;
-    if (!fork_same(t->generation))
+    if (!life_lasts(t->life)) {
+        table_refuse(t);
         return -ENOTCONN;
+    }
     const void *thread = atomic_load_explicit(&t->txn_thread, memory_order_relaxed);
     if (thread == NULL)
         return -EINVAL;
@@ -337,8 +341,10 @@ int read_begin(struct heir_table *t, struct mapping **mapping, bool *own)
 
     if (unlikely(t == NULL))
         return -EINVAL;
-    if (unlikely(!fork_same(t->generation)))
+    if (unlikely(!life_lasts(t->life))) {
+        table_refuse(t);
         return -ENOTCONN;
+    }
     handle_read_begin();
     struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
     if (unlikely(m == NULL)) {

@@ -9,7 +9,7 @@ struct heir_snapshot {
     struct heir_table *table; /* which stays mapped: `users` counts us */
     const struct store *store;
     uint64_t snap;
-    uint64_t generation;
+    struct life life;
     struct cds_list_head list; /* of the client's, under its lock */
 };
 
@@ -65,7 +65,7 @@ int heir_snapshot_open(struct heir_table *t, struct heir_snapshot **snapshot)
     if (t->client == NULL)
         r = -ECONNREFUSED; /* heir_inspect_open() */
     else if ((n = calloc(1, sizeof *n)) != NULL) {
-        *n = (struct heir_snapshot){.table = t, .store = &m->reader, .generation = t->generation};
+        *n = (struct heir_snapshot){.table = t, .store = &m->reader, .life = t->life};
         if ((r = pin_take(t, &n->snap)) < 0)
             free(n);
     }
@@ -90,7 +90,7 @@ int heir_snapshot_close(struct heir_snapshot *n)
 {
     if (n == NULL)
         return 0;
-    if (!fork_same(n->generation))
+    if (!life_lasts(n->life))
         return -ENOTCONN;
     struct heir *c = n->table->client;
     pthread_mutex_lock(&c->lock);
@@ -119,7 +119,7 @@ static int check(const struct heir_snapshot *n)
 {
     if (n == NULL)
         return -EINVAL;
-    return fork_same(n->generation) ? 0 : -ENOTCONN;
+    return life_lasts(n->life) ? 0 : -ENOTCONN;
 }
 
 int heir_snapshot_check(const struct heir_snapshot *n)

@@ -105,7 +105,7 @@ static struct heir_table *table_new(struct heir *c, uint64_t id)
         return NULL;
     t->client = c;
     t->id = id;
-    t->generation = c->generation;
+    t->life = c->life;
     hash_add(&c->tables, hash_number(id), &t->by_id);
     return t;
 }
@@ -214,17 +214,28 @@ void table_abort(struct heir_table *t)
     if (t->txn_thread != this_thread())
         return;
     lend_end(m);
-    objects_abort(&m->writer);
+    if (life_ended(t->life)) /* as after a death: the next owner is told how much */
+        writer_repair(page_of(&m->writer), &m->writer);
+    else
+        objects_abort(&m->writer);
     t->txn_thread = NULL;
     writer_unlock(page_of(&m->writer));
+}
+
+void table_refuse(struct heir_table *t)
+{
+    if (life_ended(t->life))
+        table_abort(t);
 }
 
 int table_check(const struct heir_table *t)
 {
     if (t == NULL)
         return -EINVAL;
-    if (!fork_same(t->generation))
+    if (!life_lasts(t->life)) {
+        table_refuse((struct heir_table *)(uintptr_t)t);
         return -ENOTCONN;
+    }
     return t->client == NULL ? -EINVAL : 0;
 }
 
@@ -404,8 +415,10 @@ int heir_info(struct heir_table *t, struct heir_info *info)
 
     if (t == NULL || info == NULL)
         return -EINVAL;
-    if (!fork_same(t->generation))
+    if (!life_lasts(t->life)) {
+        table_refuse(t);
         return -ENOTCONN;
+    }
     handle_read_begin();
     struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
     if (m != NULL) {
