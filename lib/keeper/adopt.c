@@ -133,7 +133,7 @@ static int check_table(const struct table_page *page, uint64_t bytes)
     if (page->max_bytes != bytes || page->heap_first != space_heap_first(bytes) || page->type > HEIR_DUPLICATE_BAG ||
         page->access > HEIR_PRIVATE || get(&v->limit) < page->heap_first || get(&v->limit) > bytes / PAGE_BYTES ||
         get(&l->log_floor) >= bytes || get(&v->horizon) > get(&v->committed) || page->head.id == 0 ||
-        page->head.id >= OWNED_ID_MAX)
+        page->head.id >= OWNED_ID_MAX) /* which would leave no number for new tables */
         return -EUCLEAN;
     return 0;
 }
