@@ -26,7 +26,7 @@ static struct plan plan;
 static struct stage *stage;
 static pthread_t client_thread;
 static struct heir *client;
-static volatile int *volatile nowhere; /* not to be seen through by the compiler */
+static volatile int *nowhere; /* a page that cannot be written to */
 
 /* ---- Dying -------------------------------------------------------------------------------------------- */
 
@@ -293,6 +293,7 @@ static int both_threads(void)
     int rc = plan.kind == BY_OOM ? enter_cgroup() : plan.kind == DUMPING ? get_ready_to_dump() : 0;
     if (rc)
         return rc;
+    nowhere = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     sigaction(SIGUSR1, &action, NULL);
     signal(SIGSEGV, SIG_DFL); /* a sanitizer's */
     signal(SIGABRT, SIG_DFL);
