@@ -51,7 +51,8 @@ static void remove_folder(const char *path)
     rmdir(path);
 }
 
-/* The names of a namespace's shared memory begin with "heir.NAMESPACE."; it is ours alone. */
+/* The names of a namespace's shared memory begin with "heir.NAMESPACE."; it is ours alone, and so is what begins with
+ * "heir.NAMESPACE-". */
 static unsigned visit_objects(const struct world *world, bool remove_them)
 {
     char prefix[64];
@@ -59,9 +60,9 @@ static unsigned visit_objects(const struct world *world, bool remove_them)
     DIR *d = opendir("/dev/shm");
     struct dirent *e;
 
-    snprintf(prefix, sizeof prefix, "heir.%s.", world->ns);
+    int n_prefix = snprintf(prefix, sizeof prefix, "heir.%s", world->ns);
     while (d && (e = readdir(d))) {
-        if (strncmp(e->d_name, prefix, strlen(prefix)) != 0)
+        if (strncmp(e->d_name, prefix, (size_t)n_prefix) != 0 || !strchr(".-", e->d_name[n_prefix]))
             continue;
         n++;
         if (remove_them)
@@ -70,6 +71,20 @@ static unsigned visit_objects(const struct world *world, bool remove_them)
     if (d)
         closedir(d);
     return n;
+}
+
+void world_another(struct world *world, const char *name)
+{
+    size_t n = strlen(world->ns);
+
+    snprintf(world->ns + n, sizeof world->ns - n, "-%s", name);
+    snprintf(world->socket, sizeof world->socket, "%s/%s.sock", world->dir, name);
+    world->keeper = 0;
+}
+
+void world_clear(const struct world *world)
+{
+    visit_objects(world, true);
 }
 
 unsigned world_objects(const struct world *world)

@@ -33,7 +33,12 @@ int world_keeper_start(struct world *world);
 /* SIGTERM, and wait for its end. 0 when it ended well. */
 int world_keeper_stop(struct world *world);
 
-/* Shared-memory objects of the namespace. */
+/* Another namespace in this world, with a keeper of its own; world: a copy. */
+void world_another(struct world *world, const char *name);
+/* Remove the shared memory of the namespace, whose keeper has stopped. */
+void world_clear(const struct world *world);
+
+/* Shared-memory objects of the namespace, and of others in this world. */
 unsigned world_objects(const struct world *world);
 
 /* heir_open in this world for this thread. */
