@@ -28,7 +28,7 @@ static void ring_myself(struct heir *c)
 void event_polled(struct heir *c)
 {
     bell_sleep(c->page);
-    if (!cds_list_empty(&c->events))
+    if (!cds_list_empty(&c->events) || bell_count(c->page) != c->rung || c->rescan) /* from before */
         ring_myself(c);
 }
 
