@@ -306,6 +306,151 @@ static void revoke_it(void)
     json_decref(CTL_JSON(1, "revoke", "t"));
 }
 
+/* In the middle of a write: it is killed, and what it had begun is undone. */
+static void revoke_by_force(void)
+{
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *a = agent_new("baker");
+    DO(a, 0, "create t");
+    DO(a, 0, "put t k v");
+    CTL(0, "revoke", "t", "--force"); /* not in the middle of one: it lives */
+    DO(a, -ESTALE, "put t k w");
+    DO(a, 0, "claim t 0");
+    DO(a, 0, "begin t");
+    DO(a, 0, "put t k w");
+    CTL(1, "revoke", "t");
+    COMPLAINS("--force");
+    DO(a, 0, "put t k x");
+    json_t *object = CTL_JSON(0, "revoke", "--force", "t");
+    CHECK_EQ(number(json_object_get(object, "from"), "pid"), a->pid);
+    CHECK(json_is_true(json_object_get(object, "forced")));
+    json_decref(object);
+    CHECK_RC(agent_reap(a, PATIENCE), 0);
+    CTL(0, "get", "t", "k");
+    CHECK_STR(out.out, "v\n");
+    object = CTL_JSON(0, "info", "t");
+    CHECK_STR(text(object, "reason"), "revoked");
+    CHECK_EQ(number(json_object_get(object, "owner"), "id"), 0);
+    CHECK_EQ(number(json_object_get(object, "from"), "id"), a->id);
+    json_decref(object);
+    CTL(2, "ls", "--force");
+    CTL(2, "revoke", "--force");
+}
+
+static bool is_the_keepers(void *arg)
+{
+    json_t *object = CTL_JSON(0, "info", arg);
+    bool is = number(json_object_get(object, "owner"), "id") == 0;
+    json_decref(object);
+    return is;
+}
+
+/* What killed the worker, and from whom the table came. */
+static void info_tells_of_a_death(void)
+{
+    static const struct {
+        const char *how, *cause, *signal, *text;
+        int code;
+    } ends[] = {{"kill", "signal", "SIGKILL", "signal 9, SIGKILL", 9},
+                {"segv", "signal", "SIGSEGV", "signal 11, SIGSEGV", 11},
+                {"exit", "exit", NULL, "exit 0", 0}};
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        struct agent *a = agent_new("baker");
+        DO(a, 0, "claim t 0");
+        json_t *object = CTL_JSON(0, "info", "t");
+        CHECK_STR(text(object, "reason"), i == 0 ? "created" : "claimed");
+        if (i == 0)
+            CHECK(json_is_null(json_object_get(object, "last_death")));
+        json_decref(object);
+        agent_send(a, "die %s", ends[i].how);
+        CHECK_RC(agent_reap(a, PATIENCE), 0);
+        CHECK(wait_until(is_the_keepers, (char[]){"t"}, PATIENCE));
+        object = CTL_JSON(0, "info", "t");
+        const json_t *death = json_object_get(object, "last_death");
+        CHECK_STR(text(object, "reason"), "inherited");
+        CHECK_EQ(number(json_object_get(object, "from"), "id"), a->id);
+        CHECK_STR(text(death, "cause"), ends[i].cause);
+        CHECK_EQ(number(death, "code"), ends[i].code);
+        if (ends[i].signal != NULL)
+            CHECK_STR(text(death, "signal"), ends[i].signal);
+        json_decref(object);
+        CTL(0, "info", "t");
+        SAYS(ends[i].text);
+        SAYS("inherited from client");
+    }
+}
+
+struct leased {
+    unsigned lease_ms;
+};
+
+static int create_leased(struct agent_self *self, void *arg)
+{
+    const struct leased *leased = arg;
+    struct heir_table *t;
+    int r = heir_create(self->client, "leased", &(struct heir_table_options){.lease_ms = leased->lease_ms}, &t);
+    if (r == 0)
+        agent_note(self, "leased", t);
+    return r;
+}
+
+static void info_tells_of_a_lease(void)
+{
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *a = agent_new("baker");
+    struct leased leased = {20};
+    CHECK_RC(agent_call(a, create_leased, &leased, sizeof leased), 0);
+    CTL(0, "info", "leased");
+    SAYS("lease       20ms");
+    CHECK(wait_until(is_the_keepers, (char[]){"leased"}, PATIENCE));
+    json_t *object = CTL_JSON(0, "info", "leased");
+    CHECK_EQ(number(object, "lease_ms"), 20);
+    CHECK_STR(text(object, "reason"), "revoked");
+    CHECK(json_is_null(json_object_get(object, "last_death")));
+    json_decref(object);
+}
+
+/* A client that notes its crash, and whose tables cannot be handed on yet, because there is no keeper. */
+static int crash_noting(struct agent_self *self, void *arg)
+{
+    struct heir_table *t;
+    (void)arg;
+    int r = heir_open(&(struct heir_open_options){.name = "noter", .crash_note = 1}, &self->client);
+    return r < 0 ? r : heir_create(self->client, "t", NULL, &t);
+}
+
+static int crash_now(struct agent_self *self, void *arg)
+{
+    (void)self;
+    (void)arg;
+    volatile uintptr_t nowhere = 0x10;
+    *(volatile int *)nowhere = 1;
+    return 0;
+}
+
+static void clients_tells_of_a_crash(void)
+{
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *a = agent_new(NULL);
+    REQUIRE_RC(agent_call(a, crash_noting, NULL, 0), 0);
+    keeper_kill();
+    json_t *object = CTL_JSON(0, "clients");
+    CHECK(json_is_null(json_object_get(json_array_get(json_object_get(object, "clients"), 0), "crash")));
+    json_decref(object);
+    agent_call_send(a, crash_now, NULL, 0);
+    CHECK_RC(agent_reap(a, PATIENCE), 0);
+    object = CTL_JSON(0, "clients");
+    const json_t *crash = json_object_get(json_array_get(json_object_get(object, "clients"), 0), "crash");
+    CHECK_EQ(number(crash, "code"), SIGSEGV);
+    CHECK_STR(text(crash, "signal"), "SIGSEGV");
+    CHECK_STR(text(crash, "address"), "0x10");
+    json_decref(object);
+    CTL(0, "clients");
+    SAYS("crashes: signal 11, SIGSEGV at address 0x10");
+    REQUIRE_EQ(keeper_start(NULL), 0);
+}
+
 static void ping(void)
 {
     REQUIRE_EQ(keeper_start(NULL), 0);
@@ -514,7 +659,11 @@ static const struct test tests[] = {{"ls", ls},
                                     {"get, put, del", get_put_del},
                                     {"get from a bag", get_from_a_bag},
                                     {"put into a public one", put_into_a_public_one},
+                                    {"info: a death", info_tells_of_a_death},
+                                    {"info: a lease", info_tells_of_a_lease},
+                                    {"clients: a crash", clients_tells_of_a_crash},
                                     {"revoke", revoke_it},
+                                    {"revoke: by force", revoke_by_force},
                                     {"ping", ping},
                                     {"without a keeper", without_a_keeper},
                                     {"wrong usage", wrong_usage},

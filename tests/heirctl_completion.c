@@ -48,6 +48,7 @@ static void in_bash(void)
     TAB("dump --", "--format --help --json --namespace --output --socket ");
     TAB("rm --y", "--yes ");
     TAB("ls --y", " ");
+    TAB("revoke --fo", "--force ");
     TAB("info ''", "bre.ad-_ bread cake ");
     TAB("info brea", "bread ");
     TAB("check c", "cake ");

@@ -135,7 +135,22 @@ int heir_inspect_tables(const char *ns_option, heir_inspect_table *visit, void *
     return r;
 }
 
-/* The process's state as ps shows it; X when it is gone. */
+/* Does the kernel write its core? It stands there as a sleeper otherwise. */
+static bool dumps_core(int32_t pid)
+{
+    char path[64], text[4096];
+
+    snprintf(path, sizeof path, "/proc/%d/status", pid);
+    FILE *f = fopen(path, "re");
+    if (f == NULL)
+        return false;
+    size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    text[n] = '\0';
+    return strstr(text, "\nCoreDumping:\t1") != NULL;
+}
+
+/* The process's state as ps shows it, D when it dumps core; X when it is gone. */
 static char process_state(int32_t pid)
 {
     char path[64], text[512], state = '?';
@@ -150,7 +165,7 @@ static char process_state(int32_t pid)
     char *p = strrchr(text, ')');
     if (p != NULL && sscanf(p + 1, " %c", &state) == 1)
         state = state == 'Z' || state == 'T' ? state : state == 't' ? 'T' : state == 'X' ? 'X' : 'R';
-    return state;
+    return state == 'R' && dumps_core(pid) ? 'D' : state;
 }
 
 static int read_client(const char *ns, const char *id, struct heir_client_info *info)

@@ -6,6 +6,16 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+static json_t *crash_json(const struct heir_client_info *info)
+{
+    char address[TEXT_MAX];
+    json_t *object = cause_json(HEIR_CAUSE_SIGNAL, info->crash_signal);
+    snprintf(address, sizeof address, "0x%" PRIx64, info->crash_address);
+    json_object_set_new(object, "address", json_text(address));
+    json_object_set_new(object, "age_ms", json_integer((json_int_t)age_ms(info->crash_ns)));
+    return object;
+}
+
 static json_t *client_json(const struct person *person)
 {
     const struct heir_client_info *info = &person->info;
@@ -24,6 +34,7 @@ static json_t *client_json(const struct person *person)
     json_object_set_new(object, "tables", json_integer((json_int_t)info->tables));
     json_object_set_new(object, "pins", json_integer((json_int_t)info->pins));
     json_object_set_new(object, "age_ms", json_integer((json_int_t)age_ms(info->since_ns)));
+    json_object_set_new(object, "crash", info->crash_signal != 0 ? crash_json(info) : json_null());
     return object;
 }
 
@@ -52,6 +63,18 @@ static void add_row(struct grid *grid, const struct heir_client_info *info)
     grid_add(grid, age);
 }
 
+/* The note that it left itself; see heir_open(). */
+static void print_crash(const struct heir_client_info *info)
+{
+    char cause[TEXT_MAX], age[TEXT_MAX];
+    if (info->crash_signal == 0)
+        return;
+    cause_text(cause, HEIR_CAUSE_SIGNAL, info->crash_signal);
+    age_text(age, info->crash_ns);
+    printf("client %" PRIu64 " (%s, pid %d) crashes: %s at address 0x%" PRIx64 ", since %s\n", info->id, info->name,
+           (int)info->pid, cause, info->crash_address, age);
+}
+
 static void print_text(const struct ctl *ctl, const struct people *people)
 {
     static const char *const titles[] = {">ID",  "ROLE",    ">PID",  ">TID", "STATE",
@@ -67,6 +90,8 @@ static void print_text(const struct ctl *ctl, const struct people *people)
     if (rows > 0)
         grid_print(grid);
     grid_free(grid);
+    for (size_t i = 0; i < people->count; i++)
+        print_crash(&people->list[i].info);
     for (size_t i = 0; i < people->count; i++) {
         if (people->list[i].error < 0)
             printf("client %" PRIu64 ": %s\n", people->list[i].info.id, heir_strerror(people->list[i].error));
@@ -97,13 +122,19 @@ const struct verb verb_clients = {
     .text =
         "A client is one thread's membership in the namespace. Reads the shared memory, so it needs no keeper and\n"
         "disturbs nobody. Without a keeper, dead clients stay in the list until the next keeper finds them.\n"
-        "  STATE   running (or sleeping), stopped (SIGSTOP, a debugger), zombie, dead, unknown\n"
+        "  STATE   running (or sleeping), stopped (SIGSTOP, a debugger), dumping (its core), zombie, dead,\n"
+        "          unknown\n"
         "  PINS    walks in progress that hold an old state of a table\n"
+        "A client that has noted a fatal signal (heir_open_options.crash_note) has a line of its own after the others\n"
+        "while its tables are not all handed on; heirctl events tells of it afterwards.\n"
         "\n"
         "--json:\n"
         "  {\"namespace\": text, \"clients\": [{\"id\": number, \"role\": text, \"pid\": number, \"tid\": number,\n"
-        "    \"state\": \"running\"|\"stopped\"|\"zombie\"|\"dead\"|\"unknown\", \"uid\": number, \"gid\": number,\n"
-        "    \"tables\": number, \"pins\": number, \"age_ms\": number}]}\n"
+        "    \"state\": \"running\"|\"stopped\"|\"dumping\"|\"zombie\"|\"dead\"|\"unknown\", \"uid\": number, \"gid\": "
+        "number,\n"
+        "    \"tables\": number, \"pins\": number, \"age_ms\": number,\n"
+        "    \"crash\": null|{\"cause\": \"signal\", \"code\": number, \"signal\": text|null, \"address\": text, "
+        "\"age_ms\": number}}]}\n"
         "  A client that cannot be read: {\"id\": number, \"error\": {\"errno\": text, \"message\": text}}\n",
     .run = run,
 };

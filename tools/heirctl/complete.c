@@ -94,12 +94,11 @@ static void offer_options(const struct line *line, const struct verb *verb)
         if (option->global || verb_has(verb, option->name))
             offer(line, option->name, option->what);
     }
-    if (verb_has(verb, "--yes"))
-        offer(line, "--yes", "do not ask");
-    offer(line, "--json", "print JSON");
-    offer(line, "--help", "tell what it does");
-    if (verb == NULL)
-        offer(line, "--version", "print the version");
+    for (const struct flag *flag = flag_list; flag->name != NULL; flag++) {
+        if (verb_has(verb, flag->name) ||
+            (flag->global && (verb == NULL || flag->offset != offsetof(struct ctl, version))))
+            offer(line, flag->name, flag->what);
+    }
 }
 
 /* ---- The line ----------------------------------------------------------------------------------------- */

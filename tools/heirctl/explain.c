@@ -42,7 +42,7 @@ static const struct meaning meanings[] = {
      "heir_claim() with timeout 0: a living client owns the table\n"
      "heir_detach(): this client owns the table, or a walk or a snapshot of it is open\n"
      "heir_give_away(), heir_release(), heir_destroy(): inside an open transaction\n"
-     "heir_revoke(): the owner is inside a write or a transaction\n"
+     "heir_revoke() without force: the owner is inside a write or a transaction\n"
      "walks and snapshots: this client has 16 of them; heir_edit(): 64 in one transaction\n"
      "heir_keeper_start(): the namespace has a keeper, or the socket belongs to one",
      "wait, or ask for less; heirctl info tells the owner, heirctl revoke takes the table from one that hangs"},
@@ -53,6 +53,11 @@ static const struct meaning meanings[] = {
      "heir_give_away(): the keeper died while it was asked; heir_info() tells who owns",
      "start heird for this namespace, or correct --namespace, --socket, $HEIR_NAMESPACE, $HEIR_SOCKET; tables that are "
      "open go on being read and written"},
+    {OF(EDQUOT),
+     "heir_open(): this user has as many clients as the keeper allows\n"
+     "heir_create(), heir_claim(): this user has as many tables, or bytes of max_bytes, as the keeper allows",
+     "close clients, destroy tables, or start heird with a larger --max-clients, --max-tables or --max-bytes; root and "
+     "the keeper's own user are not limited"},
     {OF(EEXIST),
      "heir_create(), heir_rename(): there is a table of this name\n"
      "heir_put_new(), heir_put_new_many(): the key is there",
@@ -64,7 +69,7 @@ static const struct meaning meanings[] = {
      "writes: no key, one of more than 65535 bytes (bags: 65525), or not of the table's key_size or value_size\n"
      "heir_give_away(): to oneself or to the keeper; heir_commit(), heir_abort(), heir_edit(): no open transaction",
      "set options to zero first; heirctl info tells the table's sizes; heir_release() gives to the keeper"},
-    {OF(EMFILE), "heir_open(), heir_keeper_start(): this process has too many open files; a client needs five",
+    {OF(EMFILE), "heir_open(), heir_keeper_start(): this process has too many open files; a client needs six",
      "raise the limit (ulimit -n), or open fewer clients"},
     {OF(EMSGSIZE), "data of a gift or of an heir: more than 512 bytes", "put them into the table"},
     {OF(ENAMETOOLONG), "the socket's path does not fit into a Unix socket address: more than 107 bytes",

@@ -23,7 +23,7 @@ enum exit_status { DONE = 0, REFUSED = 1, WRONG_USAGE = 2, NO_KEEPER = 3 };
 struct ctl {
     const char *ns, *socket;                                           /* as given; NULL: the library's default */
     const char *restarts, *format, *output, *batch, *type, *max_bytes; /* options of verbs; NULL: not given */
-    bool json, help, version, yes;
+    bool json, help, version, yes, force;
     const struct verb *verb; /* NULL until it is known */
     char **args;             /* the verb's arguments; a NULL behind the last */
     int nargs;
@@ -49,7 +49,14 @@ struct option {
     bool global;
 };
 
+struct flag {
+    const char *name, *what; /* what it does */
+    size_t offset;           /* of the bool in struct ctl */
+    bool global;
+};
+
 extern const struct verb *const verbs[];  /* a NULL behind the last */
+extern const struct flag flag_list[];     /* a NULL name behind the last */
 extern const struct option option_list[]; /* a NULL name behind the last */
 const struct verb *verb_find(const char *name);
 bool verb_has(const struct verb *verb, const char *option);
@@ -108,6 +115,10 @@ bool ns_name_ok(const char *name);
 const char *type_text(enum heir_type type);
 const char *access_text(enum heir_access access);
 const char *state_text(char state);
+const char *reason_text(enum heir_reason reason);
+/* "signal 11, SIGSEGV", "exit 3", "its thread ended", "unknown"; "" for none. */
+void cause_text(char out[TEXT_MAX], enum heir_cause cause, int code);
+const char *signal_text(int signal); /* "SIGSEGV"; NULL: no name */
 
 /* "64M": a number of bytes, with K, M, G for powers of 1024. */
 bool size_parse(const char *text, uint64_t *bytes);
@@ -153,6 +164,7 @@ const struct heir_client_info *people_find(const struct people *people, uint64_t
 char *owner_text(const struct people *people, uint64_t id);
 json_t *owner_json(const struct people *people, uint64_t id);
 json_t *heir_json(const char *heir);
+json_t *cause_json(enum heir_cause cause, int code); /* null for none */
 const char *heir_text(const char *heir);
 
 /* ---- ask.c: before something is lost ------------------------------------------------------------------- */

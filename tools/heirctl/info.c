@@ -8,6 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* How the owner's reign began. */
+static const char *reign_text(const struct heir_info *info)
+{
+    return info->epoch == 1 ? "created" : reason_text(info->reason);
+}
+
 static enum exit_status print_json(const struct heir_info *info, const struct people *people)
 {
     char mode[8];
@@ -21,6 +27,10 @@ static enum exit_status print_json(const struct heir_info *info, const struct pe
     json_object_set_new(object, "heir", heir_json(info->heir));
     json_object_set_new(object, "epoch", json_integer((json_int_t)info->epoch));
     json_object_set_new(object, "age_ms", json_integer((json_int_t)age_ms(info->since_ns)));
+    json_object_set_new(object, "reason", json_text(reign_text(info)));
+    json_object_set_new(object, "from", info->epoch == 1 ? json_null() : owner_json(people, info->from));
+    json_object_set_new(object, "last_death", cause_json(info->cause, info->code));
+    json_object_set_new(object, "lease_ms", json_integer(info->lease_ms));
     json_object_set_new(object, "waiting", json_integer((json_int_t)info->waiting));
     json_object_set_new(object, "objects", json_integer((json_int_t)info->objects));
     json_object_set_new(object, "bytes_used", json_integer((json_int_t)info->bytes_used));
@@ -36,20 +46,39 @@ static enum exit_status print_json(const struct heir_info *info, const struct pe
     return json_print(object);
 }
 
+static void print_reign(const struct heir_info *info, const struct people *people)
+{
+    char age[TEXT_MAX], cause[TEXT_MAX], lease[TEXT_MAX];
+    age_text(age, info->since_ns);
+    printf("epoch       %" PRIu64 ", since %s: %s", info->epoch, age, reign_text(info));
+    if (info->epoch != 1) {
+        char *from = owner_text(people, info->from);
+        printf(" from %s", from);
+        free(from);
+    }
+    putchar('\n');
+    cause_text(cause, info->cause, info->code);
+    if (cause[0] != '\0')
+        printf("last death  of an owner: %s\n", cause);
+    if (info->lease_ms != 0) {
+        duration_text(lease, info->lease_ms);
+        printf("lease       %s, or the keeper takes it\n", lease);
+    }
+}
+
 static void print_text(const struct heir_info *info, const struct people *people)
 {
-    char used[TEXT_MAX], taken[TEXT_MAX], max[TEXT_MAX], age[TEXT_MAX];
+    char used[TEXT_MAX], taken[TEXT_MAX], max[TEXT_MAX];
     char *owner = owner_text(people, info->owner);
     size_text(used, info->bytes_used);
     size_text(taken, info->bytes_taken);
     size_text(max, info->max_bytes);
-    age_text(age, info->since_ns);
     printf("name        %s\n", info->name);
     printf("id          %" PRIu64 "\n", info->id);
     printf("type        %s, %s\n", type_text(info->type), access_text(info->access));
     printf("owner       %s\n", owner);
     printf("heir        %s\n", heir_text(info->heir));
-    printf("epoch       %" PRIu64 ", since %s\n", info->epoch, age);
+    print_reign(info, people);
     printf("waiting     %" PRIu64 " in line\n", info->waiting);
     printf("objects     %" PRIu64 "\n", info->objects);
     printf("memory      %s used of %s, %s taken from the system\n", used, max, taken);
@@ -97,7 +126,8 @@ const struct verb verb_info = {
     .arguments = "TABLE",
     .line = "tell all that is known of a table",
     .text =
-        "Reads the shared memory, so it needs no keeper and disturbs nobody.\n"
+        "Reads the shared memory, so it needs no keeper and disturbs nobody. Tells how the owner's reign began, from\n"
+        "whom, and how the last owner that died had ended: a signal, an exit, or the end of its thread alone.\n"
         "\n"
         "--json:\n"
         "  {\"name\": text, \"id\": number, \"type\": \"set\"|\"ordered-set\"|\"bag\"|\"duplicate-bag\", \"access\": "
@@ -105,6 +135,11 @@ const struct verb verb_info = {
         "   \"owner\": {\"id\": 0 for the keeper, \"role\": text|null, \"pid\": number|null, \"state\": text|null},\n"
         "   \"heir\": null for the keeper|\"-\" for nobody|role, \"epoch\": number, \"age_ms\": number, \"waiting\": "
         "number,\n"
+        "   \"reason\": how its reign began: "
+        "\"created\"|\"claimed\"|\"given\"|\"inherited\"|\"released\"|\"revoked\",\n"
+        "   \"from\": the owner before, as \"owner\"|null, \"lease_ms\": 0 for none|number,\n"
+        "   \"last_death\": null|{\"cause\": \"signal\"|\"exit\"|\"thread\"|\"unknown\", \"code\": number, "
+        "\"signal\": text|null},\n"
         "   \"objects\": number, \"bytes_used\": number, \"bytes_taken\": number, \"max_bytes\": number,\n"
         "   \"committed\": number, \"horizon\": number, \"key_size\": 0 for any|number, \"value_size\": 0 for "
         "any|number,\n"

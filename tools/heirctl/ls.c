@@ -153,7 +153,7 @@ const struct verb verb_ls = {
         "\"set\"|\"ordered-set\"|\"bag\"|\"duplicate-bag\", \"access\": "
         "\"protected\"|\"public\"|\"private\",\n"
         "    \"owner\": {\"id\": 0 for the keeper, \"role\": text|null, \"pid\": number|null,\n"
-        "              \"state\": \"running\"|\"stopped\"|\"zombie\"|\"dead\"|\"unknown\"|null},\n"
+        "              \"state\": \"running\"|\"stopped\"|\"dumping\"|\"zombie\"|\"dead\"|\"unknown\"|null},\n"
         "    \"heir\": null for the keeper|\"-\" for nobody|role, \"epoch\": number, \"objects\": number,\n"
         "    \"bytes_used\": number, \"max_bytes\": number, \"age_ms\": number, \"waiting\": number}]}\n"
         "  A table that cannot be read: {\"name\": text, \"error\": {\"errno\": text, \"message\": text}}\n",

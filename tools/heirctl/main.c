@@ -17,7 +17,17 @@ const struct verb *const verbs[] = {
 };
 #define VERBS (sizeof verbs / sizeof verbs[0] - 1)
 
-/* Those with a value. The others are in take_option(). */
+/* Those without a value ... */
+const struct flag flag_list[] = {
+    {"--json", "print JSON", offsetof(struct ctl, json), true},
+    {"--help", "tell what it does", offsetof(struct ctl, help), true},
+    {"--version", "print the version", offsetof(struct ctl, version), true},
+    {"--yes", "do not ask", offsetof(struct ctl, yes), false},
+    {"--force", "also from one in the middle of a write, who is killed", offsetof(struct ctl, force), false},
+    {NULL, NULL, 0, false},
+};
+
+/* ... and with one. */
 const struct option option_list[] = {
     {"--namespace", "a name of 1 to 63 of A-Z a-z 0-9 _ -", offsetof(struct ctl, ns), "", true},
     {"--socket", "the path of the keeper's socket", offsetof(struct ctl, socket), ":file", true},
@@ -115,15 +125,12 @@ bool verb_has(const struct verb *verb, const char *option)
 /* Take the option at words[0]. Returns how many words it has; 0 after a report. */
 static int take_option(struct ctl *ctl, char **words)
 {
-    const char *word = words[0];
-    bool *flag = strcmp(word, "--json") == 0                               ? &ctl->json
-                 : strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0  ? &ctl->help
-                 : strcmp(word, "--version") == 0                          ? &ctl->version
-                 : strcmp(word, "--yes") == 0 && verb_has(ctl->verb, word) ? &ctl->yes
-                                                                           : NULL;
-    if (flag != NULL) {
-        *flag = true;
-        return 1;
+    const char *word = strcmp(words[0], "-h") == 0 ? "--help" : words[0];
+    for (const struct flag *flag = flag_list; flag->name != NULL; flag++) {
+        if (strcmp(word, flag->name) == 0 && (flag->global || verb_has(ctl->verb, word))) {
+            *(bool *)((char *)ctl + flag->offset) = true;
+            return 1;
+        }
     }
     for (const struct option *option = option_list; option->name != NULL; option++) {
         const char *value = NULL;

@@ -64,6 +64,22 @@ json_t *owner_json(const struct people *people, uint64_t id)
     return object;
 }
 
+json_t *cause_json(enum heir_cause cause, int code)
+{
+    static const char *const names[] = {[HEIR_CAUSE_UNKNOWN] = "unknown",
+                                        [HEIR_CAUSE_SIGNAL] = "signal",
+                                        [HEIR_CAUSE_EXIT] = "exit",
+                                        [HEIR_CAUSE_THREAD] = "thread"};
+    if (cause == HEIR_CAUSE_NONE)
+        return json_null();
+    bool known = (size_t)cause < sizeof names / sizeof names[0];
+    json_t *object = json_object();
+    json_object_set_new(object, "cause", json_text(names[known ? cause : HEIR_CAUSE_UNKNOWN]));
+    json_object_set_new(object, "code", json_integer(code));
+    json_object_set_new(object, "signal", json_text(cause == HEIR_CAUSE_SIGNAL ? signal_text(code) : NULL));
+    return object;
+}
+
 /* ---- Heirs -------------------------------------------------------------------------------------------- */
 
 const char *heir_text(const char *heir)

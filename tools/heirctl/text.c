@@ -259,6 +259,57 @@ const char *access_text(enum heir_access access)
     return "unknown";
 }
 
+const char *reason_text(enum heir_reason reason)
+{
+    switch (reason) {
+    case HEIR_CLAIMED:
+        return "claimed";
+    case HEIR_GIVEN:
+        return "given";
+    case HEIR_INHERITED:
+        return "inherited";
+    case HEIR_RELEASED:
+        return "released";
+    case HEIR_REVOKED:
+        return "revoked";
+    }
+    return "unknown";
+}
+
+const char *signal_text(int signal)
+{
+    static const char *const names[] = {
+        [SIGHUP] = "SIGHUP",   [SIGINT] = "SIGINT",       [SIGQUIT] = "SIGQUIT", [SIGILL] = "SIGILL",
+        [SIGTRAP] = "SIGTRAP", [SIGABRT] = "SIGABRT",     [SIGBUS] = "SIGBUS",   [SIGFPE] = "SIGFPE",
+        [SIGKILL] = "SIGKILL", [SIGUSR1] = "SIGUSR1",     [SIGSEGV] = "SIGSEGV", [SIGUSR2] = "SIGUSR2",
+        [SIGPIPE] = "SIGPIPE", [SIGALRM] = "SIGALRM",     [SIGTERM] = "SIGTERM", [SIGXCPU] = "SIGXCPU",
+        [SIGXFSZ] = "SIGXFSZ", [SIGVTALRM] = "SIGVTALRM", [SIGPROF] = "SIGPROF", [SIGSYS] = "SIGSYS",
+    };
+    return signal > 0 && (size_t)signal < sizeof names / sizeof names[0] ? names[signal] : NULL;
+}
+
+void cause_text(char out[TEXT_MAX], enum heir_cause cause, int code)
+{
+    const char *name = signal_text(code);
+    switch (cause) {
+    case HEIR_CAUSE_NONE:
+        out[0] = '\0';
+        return;
+    case HEIR_CAUSE_SIGNAL:
+        snprintf(out, TEXT_MAX, "signal %d%s%s", code, name != NULL ? ", " : "", name != NULL ? name : "");
+        return;
+    case HEIR_CAUSE_EXIT:
+        snprintf(out, TEXT_MAX, "exit %d", code);
+        return;
+    case HEIR_CAUSE_THREAD:
+        snprintf(out, TEXT_MAX, "its thread ended");
+        return;
+    case HEIR_CAUSE_UNKNOWN:
+        break;
+    }
+    snprintf(out, TEXT_MAX, "unknown");
+}
+
 const char *state_text(char state)
 {
     switch (state) {
@@ -266,6 +317,8 @@ const char *state_text(char state)
         return "running";
     case 'T':
         return "stopped";
+    case 'D':
+        return "dumping";
     case 'Z':
         return "zombie";
     case 'X':
