@@ -628,7 +628,13 @@ static void format_is_frozen(void)
     CHECK_EQ(offsetof(struct client_page, crash_signal), 256);
     CHECK_EQ(offsetof(struct client_page, pins), 320);
     CHECK_EQ(offsetof(struct client_page, owned), 576);
-    CHECK_EQ(sizeof(struct space_page), 96);
+    CHECK_EQ(sizeof(struct space_page), 4096);
+    CHECK_EQ(sizeof(struct journal_entry), 320);
+    CHECK_EQ(SPACE_BYTES, 4096 + 512 * 320);
+    CHECK_EQ(offsetof(struct space_page, journal_last), 96);
+    CHECK_EQ(offsetof(struct space_page, counters), 128);
+    CHECK_EQ(offsetof(struct journal_entry, kind), 72);
+    CHECK_EQ(offsetof(struct journal_entry, name), 128);
 }
 
 static void size_classes(void)

@@ -4,8 +4,10 @@
  *
  * There are three kinds of objects under /dev/shm, all created by the keeper:
  *
- *   heir.NS.k         the namespace: struct space_page. Numbers that are never used twice, and the keeper's lock
- * (flock) heir.NS.c.ID      a client:      struct client_page heir.NS.t.TABLE   a table:       struct table_page, then
+ *   heir.NS.k         the namespace: struct space_page. Numbers that are never used twice, the keeper's lock (flock),
+ *                     its journal and counters
+ *   heir.NS.c.ID      a client:      struct client_page
+ *   heir.NS.t.TABLE   a table:       struct table_page, then
  *
  *        0  table_page                  one page
  *     4096  page descriptors            24 bytes for each page of the file, backed as far as `limit` reaches
@@ -296,13 +298,59 @@ static_assert(offsetof(struct client_page, owned) == 576, "format");
 
 /* ---- The namespace ------------------------------------------------------------------------------------ */
 
+/*
+ * The journal: what the keeper has last done, for people who come afterwards. A ring; entry n is in slot n %
+ * JOURNAL_ENTRIES.
+ *
+ * Written by the keeper alone, one entry at a time: `sequence` is set to 0, then the rest is written, then `sequence`
+ * is set to the entry's number (release), then journal_last is raised to it. A reader takes entries up to journal_last,
+ * copies one and looks whether `sequence` was the same before and after; another one means that it has been
+ * overwritten. A crash leaves an entry that journal_last does not reach, and the next keeper gives its number to
+ * another; what it told of has happened, and is not told.
+ */
+#define JOURNAL_ENTRIES   512u
+struct journal_entry {
+    word_t sequence;     /*   0: from 1 on; 0: being written */
+    uint64_t when_ns;    /*   8: CLOCK_REALTIME, of what it tells, not of the telling */
+    uint64_t table;      /*  16: id, 0: it is about none */
+    uint64_t epoch;      /*  24: the one that began, 0: none */
+    uint64_t from, to;   /*  32: clients. Transfers: the owner before and after; deaths: `from` is who died */
+    uint64_t undone;     /*  48: changes of unfinished transactions rolled back */
+    uint64_t reclaim_ns; /*  56: deaths: from its notice until all was handed on */
+    uint64_t count;      /*  64: deaths: tables handed on; HEIR_MORE: how many transfers */
+    uint32_t kind;       /*  72: enum heir_happened */
+    uint32_t reason;     /*  76: enum heir_reason, 0: none */
+    uint32_t cause;      /*  80: enum heir_cause */
+    int32_t code;        /*  84: signal or exit status */
+    int32_t pid;         /*  88: of who died, or was killed; of the keeper */
+    uint32_t reserved32;
+    uint64_t reserved[4];
+    char name[NAME_ROOM];                          /* 128: of the table */
+    char from_role[NAME_ROOM], to_role[NAME_ROOM]; /* 192: role names; renamed: from_role is the name before */
+};
+static_assert(sizeof(struct journal_entry) == 320, "format");
+static_assert(offsetof(struct journal_entry, name) == 128, "format");
+
+#define COUNTERS_ROOM 64u
+
 struct space_page {
     struct object_head head;
     word_t next_client; /* 64: ids below have been given out. Raised before the id is used */
     word_t next_table;
-    word_t keeper_pid;  /* for people */
-    word_t tables_peak; /* the most tables that there were at once: no owned set of a sound client is much longer.
-                           Monotone */
+    word_t keeper_pid;   /* for people */
+    word_t tables_peak;  /* the most tables that there were at once: no owned set of a sound client is much longer.
+                            Monotone */
+    word_t journal_last; /* 96: number of the last whole entry; 0: there is none. Monotone */
+    uint64_t reserved[3];
+    /* 128: in the order of counters.h. Written by the keeper alone, one store each; a crash may leave out the last
+     * event. They go on under the next keeper. Monotone */
+    word_t counters[COUNTERS_ROOM];
+    uint8_t reserved_page[PAGE_BYTES - 128 - COUNTERS_ROOM * sizeof(word_t)];
+    /* 4096: struct journal_entry[JOURNAL_ENTRIES]. Backed by memory, unless there was none when the keeper started:
+     * then nothing is written there */
 };
+static_assert(offsetof(struct space_page, counters) == 128, "format");
+static_assert(sizeof(struct space_page) == PAGE_BYTES, "format");
+#define SPACE_BYTES (PAGE_BYTES + JOURNAL_ENTRIES * sizeof(struct journal_entry))
 
 #endif

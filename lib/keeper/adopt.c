@@ -62,8 +62,10 @@ static int scan(struct heir_keeper *k, char kind, visit_object *visit)
         if (fd < 0 || fstat(fd, &st) < 0) {
             keeper_log(k, HEIR_LOG_ERROR, "%s: cannot be opened (%s), set aside", object,
                        strerror(fd < 0 ? -fd : errno));
-            if (kind == 't')
+            if (kind == 't') {
                 k->damaged++;
+                journal_damaged(k, object + strlen(prefix));
+            }
         } else {
             r = visit(k, object + strlen(prefix), fd, (uint64_t)st.st_size);
         }
@@ -83,8 +85,10 @@ static void remove_object(struct heir_keeper *k, char kind, const char *name)
 
 static void set_aside(struct heir_keeper *k, char kind, const char *name, int error)
 {
-    if (kind == 't')
+    if (kind == 't') {
         k->damaged++;
+        journal_damaged(k, name);
+    }
     keeper_log(k, HEIR_LOG_ERROR, "%s %s: %s, set aside", kind == 't' ? "table" : "client", name,
                error == -EPROTONOSUPPORT ? "made by another version of libheir" : "damaged");
 }

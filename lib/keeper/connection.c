@@ -21,6 +21,7 @@ static void refuse(struct heir_keeper *k, int fd, const struct ucred *who)
     if (!k->short_of_descriptors)
         keeper_log(k, HEIR_LOG_ERROR, "pid %d, uid %u: too many connections, refused", who->pid, who->uid);
     k->short_of_descriptors = true;
+    journal_count(k, COUNT_REFUSED_CONNECTIONS, 1);
     close(fd);
 }
 
@@ -106,12 +107,15 @@ void connection_receive(struct heir_keeper *k, struct connection *c)
             return;
         if (r < 0 || got == 0) {
             if (r == -EPROTO)
+                journal_count(k, COUNT_REFUSED_MESSAGES, 1);
+            if (r == -EPROTO)
                 keeper_log(k, HEIR_LOG_NOTICE, "pid %d, uid %u: malformed message, disconnected", c->pid, c->uid);
             connection_close(k, c);
             return;
         }
         r = check(&q, got);
         if (r < 0) {
+            journal_count(k, COUNT_REFUSED_MESSAGES, 1);
             if (r == -EPROTONOSUPPORT) { /* it will understand this much of any version */
                 struct wire_reply reply = {.error = r};
                 connection_reply(c, &q, &reply, -1);

@@ -48,7 +48,7 @@ static int inherit(struct heir_keeper *k, struct keeper_table *t, struct keeper_
         r = reign_transfer(k, t, NULL, &how);
     writer_unlock(t->page);
     if (r == 0) {
-        reign_note(k, t);
+        journal_transfer(k, t);
         reign_answer_owner(k, t);
     }
     return r;
@@ -134,17 +134,6 @@ static void forget(struct heir_keeper *k, struct keeper_client *c)
     client_forget(k, c);
 }
 
-static void describe_end(const struct keeper_client *c, char text[64])
-{
-    text[0] = '\0';
-    if (c->cause == HEIR_CAUSE_SIGNAL)
-        snprintf(text, 64, " (signal %d, %s)", c->code, strsignal(c->code));
-    else if (c->cause == HEIR_CAUSE_EXIT)
-        snprintf(text, 64, " (exit %d)", c->code);
-    else if (c->cause == HEIR_CAUSE_THREAD)
-        snprintf(text, 64, " (its thread ended)");
-}
-
 /* Settle all that it owns; false: not all could be. */
 static bool hand_on(struct heir_keeper *k, struct keeper_client *c, uint64_t *tables)
 {
@@ -173,22 +162,25 @@ static bool hand_on(struct heir_keeper *k, struct keeper_client *c, uint64_t *ta
 static bool reclaim(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns)
 {
     uint64_t tables = 0;
+    bool first = !c->dying;
 
-    if (!c->dying) {
+    if (first) {
         if (get(&c->page->closing) == 0) {
             k->deaths++;
             process_cause(c);
+            journal_died(k, c);
         }
         c->untold = true;
+        c->ended_ns = since_ns;
     }
     c->dying = true;
     /* before its set is read: who passes it a table looks at this afterwards */
     set_ordered(&c->page->dead, 1);
-    k->noting = true; /* telling takes longer than doing */
+    journal_hold(k, true); /* telling takes longer than doing */
     bool all = hand_on(k, c, &tables);
-    k->noting = false;
-    if (tables > 0 || c->reclaimed == 0)
-        c->reclaim_us = (clock_mono_ns() - since_ns) / 1000;
+    journal_hold(k, false);
+    if (first || tables > 0)
+        c->reclaim_ns = clock_mono_ns() - c->ended_ns;
     c->untold = c->untold || tables > 0;
     c->reclaimed += tables;
     if (!all && cds_list_empty(&c->unsettled))
@@ -201,15 +193,11 @@ static bool reclaim(struct heir_keeper *k, struct keeper_client *c, uint64_t sin
 static void tell(struct heir_keeper *k, struct keeper_client *c, bool all)
 {
     if (c->ready && c->untold && (c->reclaimed > 0 || all)) {
-        char end[64];
-        describe_end(c, end);
-        keeper_log(k, HEIR_LOG_NOTICE, "client %lu (%s, pid %d) %s: %lu %s in %lu us%s", (unsigned long)c->id, c->name,
-                   c->page->pid, get(&c->page->closing) != 0 ? "left" : "died", (unsigned long)c->reclaimed,
-                   c->reclaimed == 1 ? "table reclaimed" : "tables reclaimed", (unsigned long)c->reclaim_us, end);
+        journal_end(k, c);
         c->untold = false;
         c->reclaimed = 0;
     }
-    reign_tell_notes(k);
+    journal_tell_held(k);
 }
 
 void death_of(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns)
@@ -233,8 +221,8 @@ void death_noticed(struct heir_keeper *k, struct keeper_client *c, uint64_t sinc
         return;
     }
     cds_list_move(&c->unsettled, &k->settled);
-    if (k->notes > NOTES / 2)
-        reign_tell_notes(k);
+    if (k->held_count > NOTES / 2)
+        journal_tell_held(k);
     if (c->pidfd < 0 || get(&c->page->crash_signal) != 0 ||
         (c->cause != HEIR_CAUSE_SIGNAL && c->cause != HEIR_CAUSE_EXIT))
         keeper_retry_soon(k);

@@ -150,20 +150,23 @@ static int take_namespace(struct heir_keeper *k)
         close(fd);
         k->space_fd = -1;
     }
-    if (ftruncate(k->space_fd, PAGE_BYTES) < 0)
+    if (ftruncate(k->space_fd, SPACE_BYTES) < 0)
         return -errno;
-    struct space_page *page = shm_map(k->space_fd, PAGE_BYTES, true);
+    struct space_page *page = shm_map(k->space_fd, SPACE_BYTES, true);
     if (page == NULL)
         return -errno;
     k->space = page;
     int r = shm_populate(page, PAGE_BYTES);
     if (r < 0)
         return r;
+    /* a keeper must start, also where memory is full */
+    if (shm_populate(page + 1, SPACE_BYTES - PAGE_BYTES) == 0)
+        k->journal = (struct journal_entry *)(page + 1);
     if ((r = head_check(&page->head, SPACE_MAGIC, PAGE_BYTES, PAGE_BYTES)) < 0) {
         if (r == -EPROTONOSUPPORT)
             return r;
         k->fresh = true;
-        memset(page, 0, sizeof *page);
+        memset(page, 0, k->journal != NULL ? SPACE_BYTES : PAGE_BYTES);
         head_init(&page->head, 0, geteuid(), getegid());
         set(&page->next_client, 1);
         set(&page->next_table, 1);
@@ -257,7 +260,7 @@ static void tear_down(struct heir_keeper *k)
             shm_name(name, k->ns, 'k', NULL);
             shm_remove(name);
         }
-        munmap(k->space, PAGE_BYTES);
+        munmap(k->space, SPACE_BYTES);
     }
     close_fd(&k->space_fd);
     close_fd(&k->epoll_fd);
@@ -386,6 +389,7 @@ static int start(struct heir_keeper *k, const struct heir_keeper_options *o)
         return r;
     fault_thread(true);
     pthread_mutex_lock(&k->lock);
+    journal_keeper(k, true);
     if (o->purge)
         r = purge_all(k);
     if (r == 0)
@@ -448,5 +452,8 @@ void heir_keeper_stop(struct heir_keeper *k)
     while (write(k->stop_fd, &one, sizeof one) < 0 && errno == EINTR) {
     }
     pthread_join(k->loop, NULL);
+    pthread_mutex_lock(&k->lock);
+    journal_keeper(k, false);
+    pthread_mutex_unlock(&k->lock);
     tear_down(k);
 }

@@ -61,8 +61,7 @@ void lease_look(struct heir_keeper *k)
             t->lease_state = state;
             t->lease_since_ns = now;
         } else if (now - t->lease_since_ns >= t->page->lease_ms * UINT64_C(1000000) && !reign_ordered(k, t, owner)) {
-            keeper_log(k, HEIR_LOG_NOTICE, "table %s: client %lu (%s) has not renewed its lease of %u ms", t->name,
-                       (unsigned long)owner->id, owner->name, t->page->lease_ms);
+            journal_table(k, HEIR_LEASE_OVER, t, owner);
             reign_revoke(k, t, true, NULL, NULL);
             t->lease_since_ns = now; /* if it cannot be done now, it is tried again after another lease */
         }

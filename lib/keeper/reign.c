@@ -110,11 +110,13 @@ int reign_lock(struct heir_keeper *k, struct keeper_table *t)
             k->retry_ms = 0;
         t->busy_with = holder;
     }
-    if (r == -EOWNERDEAD && (r = repair(k, t)) == 0)
+    if (r == -EOWNERDEAD && (r = repair(k, t)) == 0) {
+        journal_count(k, COUNT_ROLLBACKS, 1);
         keeper_log(k, HEIR_LOG_DEBUG, "table %s: rolled back to transaction %lu", t->name,
                    (unsigned long)get(&t->page->view.committed));
+    }
     if (r == -EUCLEAN)
-        keeper_log(k, HEIR_LOG_ERROR, "table %s: damaged, set aside", t->name);
+        journal_table(k, HEIR_DAMAGED, t, NULL);
     return r;
 }
 
@@ -155,56 +157,6 @@ int reign_transfer(struct heir_keeper *k, struct keeper_table *t, struct keeper_
     if (r == 0)
         k->transfers++;
     return r;
-}
-
-static const char *reason_text(enum heir_reason reason)
-{
-    static const char *const text[] = {"?", "claimed", "given", "inherited", "released", "revoked"};
-    return text[(unsigned)reason < sizeof text / sizeof text[0] ? reason : 0];
-}
-
-static void log_transfer(struct heir_keeper *k, const struct keeper_table *t, uint64_t epoch, uint64_t to)
-{
-    struct transfer record = {0};
-    char who[2][NAME_ROOM + 32];
-
-    if (!transfer_read(t->page, epoch, &record))
-        return;
-    const uint64_t ids[2] = {record.from, to};
-    for (int i = 0; i < 2; i++) {
-        struct keeper_client *c = ids[i] != HEIR_KEEPER ? client_by_id(k, ids[i]) : NULL;
-        if (ids[i] == HEIR_KEEPER)
-            snprintf(who[i], sizeof who[i], "keeper");
-        else
-            snprintf(who[i], sizeof who[i], "client %lu (%s)", (unsigned long)ids[i], c != NULL ? c->name : "gone");
-    }
-    keeper_log(k, HEIR_LOG_NOTICE, "table %s: epoch %lu, %s -> %s, %s, %lu changes undone", t->name,
-               (unsigned long)epoch, who[0], who[1], reason_text(record.reason), (unsigned long)record.undone);
-}
-
-void reign_note(struct heir_keeper *k, const struct keeper_table *t)
-{
-    uint64_t word = get(&t->page->owner);
-    struct note note = {t->id, owner_epoch(word), owner_id(word)};
-    if (!k->noting)
-        log_transfer(k, t, note.epoch, note.to);
-    else if (k->notes < NOTES)
-        k->note[k->notes++] = note;
-    else
-        k->notes_lost++;
-}
-
-void reign_tell_notes(struct heir_keeper *k)
-{
-    for (unsigned i = 0; i < k->notes; i++) {
-        struct keeper_table *t = table_by_id(k, k->note[i].table);
-        if (t != NULL)
-            log_transfer(k, t, k->note[i].epoch, k->note[i].to);
-    }
-    if (k->notes_lost != 0)
-        keeper_log(k, HEIR_LOG_NOTICE, "... and %lu more transfers", (unsigned long)k->notes_lost);
-    k->notes = 0;
-    k->notes_lost = 0;
 }
 
 /* ---- The line ----------------------------------------------------------------------------------------- */
@@ -251,6 +203,7 @@ int reign_wait_in_line(struct heir_keeper *k, struct keeper_table *t, struct kee
     cds_list_add_tail(&claim->mine, &c->claims);
     count_waiting(k, t);
     if (table_owner(k, t) != NULL) { /* it maps the memory while it waits */
+        journal_count(k, COUNT_CLAIMS_WAITED, 1);
         claim->mapped = true;
         request_reply_table(k, c->connection, q, t, WIRE_WRITABLE, -EINPROGRESS);
     }
@@ -316,7 +269,7 @@ void reign_grant(struct heir_keeper *k, struct keeper_table *t)
             continue;
         if (r == 0) {
             grant_reply(k, claim);
-            reign_note(k, t);
+            journal_transfer(k, t);
         } else {
             struct wire_reply reply = {.error = r};
             connection_reply(to->connection, &claim->request, &reply, -1);
@@ -344,7 +297,7 @@ int reign_pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_clie
     writer_unlock(t->page);
     if (r < 0)
         return r;
-    reign_note(k, t);
+    journal_transfer(k, t);
     reign_answer_owner(k, t);
     if (how->reason == HEIR_REVOKED && from != NULL)
         reign_ring(from);
@@ -407,8 +360,7 @@ int reign_revoke(struct heir_keeper *k, struct keeper_table *t, bool force, stru
     *o = (struct order){.table = t->id, .client = owner->id, .connection = c};
     if (q != NULL)
         o->request = *q;
-    keeper_log(k, HEIR_LOG_NOTICE, "table %s: revoked by force: client %lu (%s, pid %d) is killed", t->name,
-               (unsigned long)owner->id, owner->name, owner->page->pid);
+    journal_table(k, HEIR_KILLED, t, owner);
     cds_list_add(&o->all, &k->orders); /* before it dies */
     if ((r = process_kill(owner)) < 0) {
         cds_list_del(&o->all);
@@ -432,7 +384,7 @@ void reign_destroy_locked(struct heir_keeper *k, struct keeper_table *t)
     shm_remove(name);
     if (from != NULL)
         owned_remove(from->page, t->id, 0);
-    keeper_log(k, HEIR_LOG_NOTICE, "table %s: destroyed", t->name);
+    journal_table(k, HEIR_DESTROYED, t, from);
     pins_destroyed(t);
     CDS_INIT_LIST_HEAD(&line);
     cds_list_splice(&t->line, &line);
@@ -516,8 +468,7 @@ int reign_create(struct heir_keeper *k, struct keeper_client *c, const struct wi
         if (*table != NULL) {
             table_owner(k, *table);
             lease_begin(k, *table);
-            keeper_log(k, HEIR_LOG_NOTICE, "table %s: created by client %lu (%s)", q->name, (unsigned long)c->id,
-                       c->name);
+            journal_table(k, HEIR_CREATED, *table, c);
             return 0;
         }
         r = -ENOMEM;

@@ -147,6 +147,7 @@ static int ready(struct heir_keeper *k, struct keeper_client *client)
     if (r < 0)
         return r;
     client->ready = true;
+    journal_count(k, COUNT_CLIENTS_OPENED, 1);
     keeper_log(k, HEIR_LOG_DEBUG, "client %lu (%s, pid %d) has come", (unsigned long)client->id, client->name,
                client->page->pid);
     return 0;
@@ -350,7 +351,7 @@ static int set_heir(struct keeper_table *t, const struct wire_request *q)
 
 static int rename_table(struct heir_keeper *k, struct keeper_table *t, const struct wire_request *q)
 {
-    char from[SHM_NAME_ROOM], to[SHM_NAME_ROOM];
+    char from[SHM_NAME_ROOM], to[SHM_NAME_ROOM], before[NAME_ROOM];
     struct settings settings;
 
     if (!name_valid(q->name))
@@ -364,7 +365,7 @@ static int rename_table(struct heir_keeper *k, struct keeper_table *t, const str
     int r = shm_move(from, to);
     if (r < 0)
         return r;
-    keeper_log(k, HEIR_LOG_NOTICE, "table %s: renamed to %s", t->name, q->name);
+    memcpy(before, t->name, NAME_ROOM);
     if ((r = table_rename(k, t, q->name)) < 0) {
         shm_move(to, from);
         return r;
@@ -372,6 +373,7 @@ static int rename_table(struct heir_keeper *k, struct keeper_table *t, const str
     settings_read(t->page, &settings);
     memcpy(settings.name, q->name, NAME_ROOM);
     settings_write(t->page, &settings);
+    journal_renamed(k, t, before);
     return 0;
 }
 

@@ -9,6 +9,7 @@
  *   process.c     what the kernel tells of a process       lease.c     owners that must show that they are well
  *   pin.c         states that are held for readers         user.c      what one uid may have
  *   fault.c       memory that a client has cut off         huge.c      memory in larger pages
+ *   journal.c     telling what has happened
  *
  * Clients of one uid pass tables to each other without asking: who owns a table is what its owner word says, and what
  * the keeper has noted of it is as old as its last look (table_owner).
@@ -19,11 +20,13 @@
 #ifndef HEIR_STATE_H
 #define HEIR_STATE_H
 
+#include "counters.h"
 #include "hash.h"
 #include "layout.h"
 #include "name.h"
 #include "owner.h"
 #include "wire.h"
+#include <heir/inspect.h>
 #include <heir/keeper.h>
 #include <urcu/list.h>
 
@@ -42,10 +45,12 @@ struct keeper_client {
     bool ready;                    /* its life mutex has been locked */
     bool dying;                    /* being reclaimed: waits for a writer mutex */
     bool proven;                   /* its process, or it, is proven to have ended, or never to run again */
-    bool untold;                   /* the log does not know yet that it has ended, or of all its tables */
+    bool untold;                   /* the journal does not know yet that it has ended, or of all its tables */
+    bool told;                     /* the journal knows that it has ended */
     enum heir_cause cause;         /* how it has ended */
     int code;
-    uint64_t reclaimed, reclaim_us; /* tables, and the time it took */
+    uint64_t ended_ns;              /* when that was noticed */
+    uint64_t reclaimed, reclaim_ns; /* tables, and the time it took */
     struct keeper_user *user;
     struct watcher *watcher;
     struct cds_list_head tables; /* which it owned when we last looked at them */
@@ -78,12 +83,6 @@ struct order {
     struct connection *connection; /* who is told then; NULL: nobody */
     struct wire_request request;
     struct cds_list_head all; /* keeper.orders */
-};
-
-/* A transfer that the log will tell of. */
-#define NOTES 16
-struct note {
-    uint64_t table, epoch, to;
 };
 
 /* A pin, as the keeper knows it; the client's page tells the next keeper. */
@@ -147,10 +146,12 @@ struct heir_keeper {
     uint64_t started_ns, deaths, transfers, damaged;
     uint64_t retry_ms; /* until the next look at what is unsettled; 0: nothing is */
     uint64_t table_count, client_count;
-    bool short_of_descriptors, noting;
-    unsigned notes;
-    uint64_t notes_lost;
-    struct note note[NOTES];
+    bool short_of_descriptors;
+    bool holding;                  /* what happens is told later */
+    struct journal_entry *journal; /* NULL: there is no memory for it */
+    unsigned held_count;
+    uint64_t held_lost;
+    struct journal_entry held[JOURNAL_ENTRIES];
     struct hash tables_by_name, tables_by_id, clients_by_id, clients_by_role, users;
     struct cds_list_head tables, clients, connections, watchers;
     struct cds_list_head unsettled, dying, settled, waited, leased, orders;
@@ -216,9 +217,6 @@ int reign_lock(struct heir_keeper *k, struct keeper_table *t);
 void reign_put_off(struct heir_keeper *k, struct keeper_table *t);
 /* Pass it on; the writer mutex is held. to: NULL: to the keeper. */
 int reign_transfer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, const struct passing *how);
-/* Tell the log of the transfer that has just been made; and of those that were to wait. */
-void reign_note(struct heir_keeper *k, const struct keeper_table *t);
-void reign_tell_notes(struct heir_keeper *k);
 /* The keeper owns the table: give it to the first in line. */
 void reign_grant(struct heir_keeper *k, struct keeper_table *t);
 /* The owner waits in line for what it owns by now: that is granted. */
@@ -274,6 +272,21 @@ int pin_release(struct keeper_table *t, struct keeper_client *c, uint64_t txn);
 void pins_drop(struct keeper_client *c);
 void pins_destroyed(struct keeper_table *t); /* with their table */
 void pins_forget(struct keeper_table *t);    /* the keeper stops: the pages go on telling of them */
+
+/* ---- journal.c: each of these tells the journal, the counters and the log: at once, or with what was held */
+#define NOTES 16 /* lines of the log that what was held may take */
+void journal_hold(struct heir_keeper *k, bool hold);
+void journal_tell_held(struct heir_keeper *k);
+void journal_transfer(struct heir_keeper *k, const struct keeper_table *t); /* that has just been made */
+void journal_died(struct heir_keeper *k, const struct keeper_client *c);    /* counts it; journal_end() follows */
+void journal_end(struct heir_keeper *k, struct keeper_client *c);           /* at once */
+/* c: who created it, or owned it; may be NULL. */
+void journal_table(struct heir_keeper *k, enum heir_happened kind, const struct keeper_table *t,
+                   const struct keeper_client *c);
+void journal_renamed(struct heir_keeper *k, const struct keeper_table *t, const char *before);
+void journal_damaged(struct heir_keeper *k, const char *name); /* not in the log */
+void journal_keeper(struct heir_keeper *k, bool starts);
+void journal_count(struct heir_keeper *k, enum counter which, uint64_t more);
 
 /* ---- fault.c */
 /* A page of a mapping of ours that its file no longer has is replaced by zeros, in the keeper's threads alone. */
