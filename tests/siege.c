@@ -7,7 +7,7 @@
  *    known to be committed when it began (nothing that was committed is lost);
  *  - at the end the counter is at least what is known to be committed, and at most what has been tried;
  *  - an epoch is told at most once, and to nobody who does not own the table in it;
- *  - who was stopped (SIGSTOP) and lost a table meanwhile does not write to it: his result would not be new;
+ *  - nobody writes in an epoch of another: also not who was stopped (SIGSTOP), and lost the table meanwhile;
  *  - in the end every table can be claimed, is whole (heir_check), and nothing is left behind.
  *
  * HEIR_TEST_SECONDS=3600 makes it an hour.
@@ -121,11 +121,17 @@ static void committed(unsigned n, uint64_t before, int64_t value)
 
 static int add(struct actor *a, unsigned n)
 {
-    uint64_t before = board->table[n].known;
+    uint64_t before = board->table[n].known, me = heir_id(a->me);
+    struct heir_info first = {0}, then = {0};
     int64_t value;
 
     board->table[n].tried++;
+    heir_info(a->table[n], &first);
     int rc = heir_add(a->table[n], "n", 1, 1, &value);
+    heir_info(a->table[n], &then);
+    if (rc == 0 && first.owner != me && then.owner != me && first.epoch == then.epoch)
+        problem("t%u: client %lu has written in epoch %lu, which is client %lu's", n, (unsigned long)me,
+                (unsigned long)then.epoch, (unsigned long)then.owner);
     if (rc == 0)
         committed(n, before, value);
     return rc;
