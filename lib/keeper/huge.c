@@ -130,19 +130,29 @@ static uint8_t *map_table(const struct heir_keeper *k, const struct part *part)
     return base;
 }
 
-static int collapse(struct heir_keeper *k, struct part *part)
+/* Is there such a thing here? Asked with memory of our own: of a client's the same errors may mean anything. */
+static int probe(void)
 {
-    int r = 0;
+    int fd = memfd_create("heir", MFD_CLOEXEC), r = 0;
+    void *base = fd >= 0 && ftruncate(fd, (off_t)SHM_HUGE) == 0 ? shm_map(fd, SHM_HUGE, true) : NULL;
 
+    if (base != NULL && shm_populate(base, SHM_HUGE) == 0 && madvise(base, SHM_HUGE, MADV_COLLAPSE) < 0)
+        r = errno == EINVAL || errno == EPERM ? -errno : 0;
+    if (base != NULL)
+        munmap(base, SHM_HUGE);
+    if (fd >= 0)
+        close(fd);
+    return r;
+}
+
+static void collapse(struct heir_keeper *k, struct part *part)
+{
     if (part->base == NULL && (part->base = map_table(k, part)) == NULL)
-        return 0;
-    for (uint64_t at = part->from; at < part->to && r == 0 && !atomic_load(&k->huge_stop); at += SHM_HUGE) {
-        if (madvise(part->base + at, SHM_HUGE, MADV_COLLAPSE) < 0)
-            r = errno == EINVAL || errno == EPERM ? -errno : 0; /* no such thing here; else: not this one */
-        else
+        return;
+    for (uint64_t at = part->from; at < part->to && !atomic_load(&k->huge_stop); at += SHM_HUGE) {
+        if (madvise(part->base + at, SHM_HUGE, MADV_COLLAPSE) == 0)
             shm_populate(part->base + at, SHM_HUGE); /* it is there; now also in our page table */
     }
-    return r;
 }
 
 static void *work(void *arg)
@@ -150,13 +160,18 @@ static void *work(void *arg)
     struct heir_keeper *k = arg;
     struct timespec until;
     struct part part;
+    bool probed = false;
     int r = 0;
 
+    fault_thread(true);
     pthread_mutex_lock(&k->lock);
     while (!atomic_load(&k->huge_stop) && r == 0) {
         if (find_part(k, &part)) {
             pthread_mutex_unlock(&k->lock);
-            r = collapse(k, &part);
+            r = probed ? 0 : probe();
+            probed = true;
+            if (r == 0)
+                collapse(k, &part);
             pthread_mutex_lock(&k->lock);
             leave_part(k, &part);
             continue;
