@@ -233,7 +233,6 @@ static void tear_down(struct heir_keeper *k)
     watchers_stop(k);
     fault_thread(true);
     death_conclude(k);
-    fault_thread(false);
     if (k->bound)
         unlink(k->socket);
     close_fd(&k->listen_fd);
@@ -255,6 +254,7 @@ static void tear_down(struct heir_keeper *k)
     cds_list_for_each_entry_safe(o, next_order, &k->orders, all)
         free(o);
     catalogue_free(k);
+    fault_thread(false);
     if (k->space != NULL) {
         if (empty) { /* no number is remembered by anybody */
             shm_name(name, k->ns, 'k', NULL);
