@@ -91,6 +91,100 @@ static _Atomic uint32_t *word_of(const pthread_mutex_t *mutex)
     return (_Atomic uint32_t *)(uintptr_t)&mutex->__data.__lock;
 }
 
+/* ---- Apart from glibc's list -------------------------------------------------------------------------- */
+
+/* What glibc notes in place of an owner: it has died, and nobody has repaired yet; nobody ever will. */
+#define INCONSISTENT   INT_MAX
+#define NOTRECOVERABLE (INT_MAX - 1)
+
+/* The kernel looks at it when this thread ends. */
+static struct robust_list_head *own_head(void)
+{
+    static __thread struct robust_list_head *head;
+    size_t len;
+    if (head == NULL && syscall(SYS_get_robust_list, 0, &head, &len) < 0)
+        head = NULL;
+    return head;
+}
+
+static void hold(pthread_mutex_t *mutex)
+{
+    void *entry = mutex != NULL ? &mutex->__data.__list.__next : NULL;
+    *(struct robust_list *volatile *)&own_head()->list_op_pending = entry;
+    atomic_signal_fence(memory_order_seq_cst); /* the kernel sees what this thread did, in its order */
+}
+
+static int note_of(const pthread_mutex_t *mutex)
+{
+    return *(const volatile int *)&mutex->__data.__owner;
+}
+
+static void note(pthread_mutex_t *mutex, int what)
+{
+    VISIBLE();
+    *(volatile int *)&mutex->__data.__owner = what;
+}
+
+/* Killed before the wake, the kernel does it: the mutex is the one that is held. */
+static void let_go(pthread_mutex_t *mutex, uint32_t word, int waiters)
+{
+    VISIBLE();
+    if ((atomic_exchange(word_of(mutex), word) & FUTEX_WAITERS) != 0)
+        syscall(SYS_futex, word_of(mutex), FUTEX_WAKE, waiters, NULL, NULL, 0);
+    hold(NULL);
+}
+
+static bool is_held(uint32_t word)
+{
+    return (word & FUTEX_OWNER_DIED) == 0 && (word & FUTEX_TID_MASK) != 0;
+}
+
+int robust_try_apart(pthread_mutex_t *mutex)
+{
+    uint32_t value = atomic_load(word_of(mutex));
+
+    if (is_held(value))
+        return -EBUSY;
+    if (own_head() == NULL)
+        return -ENOSYS;
+    uint32_t me = (uint32_t)syscall(SYS_gettid);
+    hold(mutex);
+    VISIBLE();
+    while (!atomic_compare_exchange_weak(word_of(mutex), &value, me | (value & FUTEX_WAITERS))) {
+        if (is_held(value)) {
+            hold(NULL);
+            return -EBUSY;
+        }
+    }
+    if (note_of(mutex) == NOTRECOVERABLE) {
+        let_go(mutex, 0, INT_MAX);
+        return -EUCLEAN;
+    }
+    if ((value & FUTEX_OWNER_DIED) == 0)
+        return 0;
+    note(mutex, INCONSISTENT);
+    return -EOWNERDEAD;
+}
+
+void robust_repaired_apart(pthread_mutex_t *mutex)
+{
+    note(mutex, 0);
+}
+
+void robust_unlock_apart(pthread_mutex_t *mutex)
+{
+    bool lost = note_of(mutex) == INCONSISTENT;
+    note(mutex, lost ? NOTRECOVERABLE : 0);
+    let_go(mutex, 0, lost ? INT_MAX : 1);
+}
+
+void robust_put_off_apart(pthread_mutex_t *mutex)
+{
+    let_go(mutex, FUTEX_OWNER_DIED, 1);
+}
+
+/* ---- From outside ------------------------------------------------------------------------------------- */
+
 uint32_t robust_holder(const pthread_mutex_t *mutex)
 {
     uint32_t word = atomic_load_explicit(word_of(mutex), memory_order_acquire);

@@ -25,6 +25,17 @@ int robust_try(pthread_mutex_t *mutex);
 void robust_repaired(pthread_mutex_t *mutex);
 void robust_unlock(pthread_mutex_t *mutex);
 
+/*
+ * The same for one who must follow no pointer that others can write to: the keeper. glibc links the robust mutexes that
+ * a thread holds through the mutexes themselves, and follows the links when it unlocks; in a hostile client's table
+ * they lead anywhere. Here the kernel is told by the thread's own list head alone, in the word for what is being locked
+ * just now. So a thread holds one at a time.
+ */
+int robust_try_apart(pthread_mutex_t *mutex); /* as robust_try(); -ENOSYS */
+void robust_repaired_apart(pthread_mutex_t *mutex);
+void robust_unlock_apart(pthread_mutex_t *mutex);  /* not repaired: lost for ever */
+void robust_put_off_apart(pthread_mutex_t *mutex); /* not repaired: the next one shall try */
+
 /* Thread id of the living holder; 0: it is free, or its holder has died. */
 uint32_t robust_holder(const pthread_mutex_t *mutex);
 

@@ -46,7 +46,7 @@ static int inherit(struct heir_keeper *k, struct keeper_table *t, struct keeper_
         r = reign_transfer(k, t, heir, &how);
     if (r < 0)
         r = reign_transfer(k, t, NULL, &how);
-    writer_unlock(t->page);
+    reign_unlock(t);
     if (r == 0) {
         journal_transfer(k, t);
         reign_answer_owner(k, t);
@@ -98,7 +98,7 @@ static int settle(struct heir_keeper *k, struct keeper_table *t, struct keeper_c
             r = inherit(k, t, table_owner(k, t));
             r = r == 0 ? 1 : r;
         } else if (r == 0) {
-            writer_unlock(t->page);
+            reign_unlock(t);
         } else if (r == -EALREADY) {
             r = 0;
         }

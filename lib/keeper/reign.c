@@ -15,6 +15,7 @@
 #include "robust.h"
 #include "shm.h"
 #include "state.h"
+#include "undo.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,19 +51,26 @@ static int repair(struct heir_keeper *k, struct keeper_table *t)
 {
     struct store whole = {.bytes = t->max_bytes, .heap_first = space_heap_first(t->max_bytes), .base = t->whole};
     int fd = t->whole != NULL ? -1 : open_table(k, t, true), r = t->whole != NULL || fd >= 0 ? 0 : fd;
+    uint64_t undone;
+
     if (fd >= 0) {
         if ((whole.base = shm_map(fd, t->max_bytes, true)) == NULL)
             r = -ENOMEM;
         close(fd);
     }
-    if (r < 0) {
-        robust_unlock(&t->page->writer.mutex);
-        return r;
+    if (r == -ENOMEM || r == -EMFILE || r == -ENFILE) { /* of ours: that will pass */
+        robust_put_off_apart(&t->page->writer.mutex);
+        return -EBUSY;
     }
-    r = writer_repair(t->page, &whole);
+    if (r == 0)
+        r = undo_all(&whole, &undone); /* as in writer_repair() */
+    if (r == 0)
+        robust_repaired_apart(&t->page->writer.mutex);
+    else
+        robust_unlock_apart(&t->page->writer.mutex);
     if (whole.base != t->whole)
         munmap(whole.base, t->max_bytes);
-    return r;
+    return r == 0 ? 0 : -EUCLEAN;
 }
 
 /* Is this the thread of another client that lives? */
@@ -93,15 +101,20 @@ static bool held_by_the_dead(struct heir_keeper *k, struct keeper_table *t)
                              (t->page->access != HEIR_PUBLIC && !thread_of_other(k, owner, holder)));
 }
 
+void reign_unlock(struct keeper_table *t)
+{
+    robust_unlock_apart(&t->page->writer.mutex);
+}
+
 int reign_lock(struct heir_keeper *k, struct keeper_table *t)
 {
     int r = -EBUSY;
 
     for (int i = 0; i < TRIES && r == -EBUSY; i++)
-        r = writer_lock(t->page, true);
+        r = robust_try_apart(&t->page->writer.mutex);
     if (r == -EBUSY && held_by_the_dead(k, t)) {
         robust_bury(&t->page->writer.mutex);
-        r = writer_lock(t->page, true);
+        r = robust_try_apart(&t->page->writer.mutex);
     }
     writer_wanted(t->page, r == -EBUSY);
     if (r == -EBUSY) {
@@ -263,7 +276,7 @@ void reign_grant(struct heir_keeper *k, struct keeper_table *t)
                                                      .code = last.code});
             else
                 r = -EAGAIN; /* it was on its way from a giver to one that died, and went back */
-            writer_unlock(t->page);
+            reign_unlock(t);
         }
         if (r == -EAGAIN)
             continue;
@@ -294,7 +307,7 @@ int reign_pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_clie
         r = reign_transfer(k, t, to, how);
     else
         r = -EAGAIN; /* its owner has just given it away */
-    writer_unlock(t->page);
+    reign_unlock(t);
     if (r < 0)
         return r;
     journal_transfer(k, t);
@@ -379,7 +392,7 @@ void reign_destroy_locked(struct heir_keeper *k, struct keeper_table *t)
     struct cds_list_head line;
 
     set(&t->page->destroyed, 1);
-    writer_unlock(t->page);
+    reign_unlock(t);
     shm_name(name, k->ns, 't', t->name);
     shm_remove(name);
     if (from != NULL)

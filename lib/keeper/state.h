@@ -213,6 +213,7 @@ bool client_lives(const struct keeper_client *c);
 void reign_ring(struct keeper_client *c);
 /* The writer mutex: 0: held, and the table is at its last commit. -EBUSY; -EUCLEAN: it cannot be repaired. */
 int reign_lock(struct heir_keeper *k, struct keeper_table *t);
+void reign_unlock(struct keeper_table *t);
 /* Come again for this table, or this dying client. */
 void reign_put_off(struct heir_keeper *k, struct keeper_table *t);
 /* Pass it on; the writer mutex is held. to: NULL: to the keeper. */
