@@ -421,6 +421,7 @@ int heir_keeper_start(const struct heir_keeper_options *options, struct heir_kee
     CDS_INIT_LIST_HEAD(&k->clients);
     CDS_INIT_LIST_HEAD(&k->connections);
     CDS_INIT_LIST_HEAD(&k->watchers);
+    CDS_INIT_LIST_HEAD(&k->retired);
     CDS_INIT_LIST_HEAD(&k->unsettled);
     CDS_INIT_LIST_HEAD(&k->dying);
     CDS_INIT_LIST_HEAD(&k->settled);

@@ -153,7 +153,7 @@ struct heir_keeper {
     uint64_t held_lost;
     struct journal_entry held[JOURNAL_ENTRIES];
     struct hash tables_by_name, tables_by_id, clients_by_id, clients_by_role, users;
-    struct cds_list_head tables, clients, connections, watchers;
+    struct cds_list_head tables, clients, connections, watchers, retired;
     struct cds_list_head unsettled, dying, settled, waited, leased, orders;
     struct cds_list_head running; /* keepers of this process */
 };

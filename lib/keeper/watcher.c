@@ -5,7 +5,8 @@
  * A watcher waits with futex_waitv() on the life mutexes of up to WATCHED clients and on a word of its own, by which it
  * is told that its set has changed. The kernel wakes it while it walks the dead thread's robust list: before it frees
  * the dead process's memory, which is what makes this quick (design: 25 us against 80 ms for a process of 1 GiB). The
- * watcher itself then does the reclaiming: one wake-up from death to the next owner.
+ * watcher itself then does the reclaiming: one wake-up from death to the next owner. One that has no clients left ends
+ * when others have room.
  */
 #include "atomics.h"
 #include "robust.h"
@@ -17,10 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WATCHED     32
 #define STACK_BYTES (64 * 1024)
+#define VAIN_NS     1000000
 
 #ifndef SYS_futex_waitv
 #define SYS_futex_waitv 449
@@ -35,6 +38,17 @@ struct watcher {
     struct keeper_client *clients[WATCHED];
     struct cds_list_head all;
 };
+
+/* Others have room for more than it could have: it ends. With the lock held. */
+static bool is_spare(const struct watcher *w)
+{
+    const struct watcher *other;
+    cds_list_for_each_entry(other, &w->keeper->watchers, all) {
+        if (w->count == 0 && other != w && other->count <= WATCHED / 2)
+            return true;
+    }
+    return false;
+}
 
 static void tell(struct watcher *w)
 {
@@ -67,20 +81,41 @@ static unsigned prepare(struct watcher *w, struct futex_waitv waits[WATCHED + 1]
 static void *watch(void *arg)
 {
     struct watcher *w = arg;
-    struct futex_waitv waits[WATCHED + 1];
+    struct futex_waitv waits[WATCHED + 1] = {{0}};
 
     fault_thread(true);
     pthread_mutex_lock(&w->keeper->lock);
     while (!w->stop) {
+        unsigned count = w->count;
+        uint64_t changed = waits[0].val;
         unsigned n = prepare(w, waits);
         if (w->stop)
             break;
+        if (is_spare(w)) {
+            cds_list_move(&w->all, &w->keeper->retired);
+            break;
+        }
+        /* a client that writes to its life mutex all the time must not keep us busy */
+        bool vain = waits[0].val == changed && w->count == count;
         pthread_mutex_unlock(&w->keeper->lock);
+        if (vain)
+            nanosleep(&(struct timespec){.tv_nsec = VAIN_NS}, NULL);
         syscall(SYS_futex_waitv, waits, n, 0, NULL, CLOCK_MONOTONIC);
         pthread_mutex_lock(&w->keeper->lock);
     }
     pthread_mutex_unlock(&w->keeper->lock);
     return NULL;
+}
+
+/* Those that have ended, or are about to. */
+static void join_retired(struct heir_keeper *k)
+{
+    while (!cds_list_empty(&k->retired)) {
+        struct watcher *w = cds_list_entry(k->retired.next, struct watcher, all);
+        cds_list_del(&w->all);
+        pthread_join(w->thread, NULL);
+        free(w);
+    }
 }
 
 static struct watcher *watcher_new(struct heir_keeper *k)
@@ -90,7 +125,9 @@ static struct watcher *watcher_new(struct heir_keeper *k)
 
     if (w == NULL)
         return NULL;
+    join_retired(k);
     w->keeper = k;
+    atomic_store(&w->changed, 1);
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, STACK_BYTES);
     int r = pthread_create(&w->thread, &attr, watch, w);
@@ -155,4 +192,5 @@ void watchers_stop(struct heir_keeper *k)
         free(w);
     }
     CDS_INIT_LIST_HEAD(&k->watchers);
+    join_retired(k);
 }
