@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define TRIES 1000 /* a writer commits a few times between two looks at most */
+
 static struct pin_note *pin_note_new(struct keeper_table *t, struct keeper_client *c, unsigned slot, uint64_t txn)
 {
     struct pin_note *pin = malloc(sizeof *pin);
@@ -62,16 +64,17 @@ int pin_grant(struct keeper_table *t, struct keeper_client *c, uint64_t *txn)
     struct pin_note *pin = pin_note_new(t, c, slot, 0);
     if (pin == NULL)
         return -ENOMEM;
+    unsigned tries = TRIES;
     do { /* see history.c: the writer may be about to let this very state go */
         *txn = pin->txn = get(&t->page->view.committed);
         set(&c->page->pins[slot].txn, *txn);
         set(&c->page->pins[slot].table, t->id);
         pin_floor_set(t);
         next = get_ordered(&t->page->ledger.next_horizon);
-    } while (next > *txn && next <= get(&t->page->view.committed));
+    } while (next > *txn && next <= get(&t->page->view.committed) && --tries > 0);
     if (next <= *txn)
         return 0;
-    unpin(pin); /* the horizon is never beyond the last commit: the table is damaged */
+    unpin(pin); /* the horizon is never beyond the last commit, nor on the heels of each: the table is damaged */
     return -EUCLEAN;
 }
 

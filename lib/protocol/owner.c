@@ -10,7 +10,8 @@
 #include <string.h>
 #include <time.h>
 
-#define MAKE_WAY_MS 5
+#define MAKE_WAY_MS    5
+#define SETTINGS_TRIES 1000
 
 int writer_lock(struct table_page *page, bool try_only)
 {
@@ -146,14 +147,21 @@ bool transfer_read(const struct table_page *page, uint64_t epoch, struct transfe
     return peek(&t->epoch) == epoch;
 }
 
-void settings_read(const struct table_page *page, struct settings *settings)
+/* The first bytes of them. In a damaged table they may change all the time: then any are as good as others. */
+static void settings_copy(const struct table_page *page, void *to, size_t bytes)
 {
+    unsigned tries = SETTINGS_TRIES;
     uint64_t version;
     do {
         version = get(&page->settings_version);
-        memcpy(settings, &page->settings[version & 1], sizeof *settings);
+        memcpy(to, &page->settings[version & 1], bytes);
         atomic_thread_fence(memory_order_acquire);
-    } while (peek(&page->settings_version) != version);
+    } while (peek(&page->settings_version) != version && --tries > 0);
+}
+
+void settings_read(const struct table_page *page, struct settings *settings)
+{
+    settings_copy(page, settings, sizeof *settings);
     settings->name[NAME_ROOM - 1] = settings->heir[NAME_ROOM - 1] = '\0';
     if (settings->data_len > HEIR_DATA_MAX)
         settings->data_len = 0;
@@ -161,12 +169,8 @@ void settings_read(const struct table_page *page, struct settings *settings)
 
 void settings_name(const struct table_page *page, char name[NAME_ROOM])
 {
-    uint64_t version;
-    do {
-        version = get(&page->settings_version);
-        memcpy(name, page->settings[version & 1].name, NAME_ROOM);
-        atomic_thread_fence(memory_order_acquire);
-    } while (peek(&page->settings_version) != version);
+    static_assert(offsetof(struct settings, name) == 0, "the first of them");
+    settings_copy(page, name, NAME_ROOM);
     name[NAME_ROOM - 1] = '\0';
 }
 
