@@ -236,7 +236,8 @@ HEIR_API int heir_create(struct heir *client, const char *name, const struct hei
  * event for it (reason HEIR_CLAIMED) that says how many changes of the dead owner were undone.
  *
  * Returns also -EPROTOTYPE when the table exists with another type, key_size or value_size than the options
- * say; -EACCES when its mode gives this uid no right to own; and the errors of heir_create().
+ * say; -EACCES when its mode gives this uid no right to own; -EDQUOT when 1,024 claims of this client are in line; and
+ * the errors of heir_create().
  * A claim that timed out in the very moment in which it was granted shows as an event later.
  * Killed inside: the claim leaves the line, or the table goes to its heir.
  */

@@ -31,7 +31,9 @@ const char *heir_strerror(int error)
     case ENOSPC:
         return "no space: the table has reached max_bytes, or /dev/shm is full (df /dev/shm); nothing was changed";
     case EDQUOT:
-        return "this user has as many clients, tables or bytes as the keeper allows one user: see heird --help";
+        return "this user has as many clients, tables or bytes as the keeper allows one user (see heird --help), or "
+               "this "
+               "client as many claims in line: close, destroy or wait for some";
     case ENOBUFS:
         return "the value is longer than the buffer: call again with the length that was returned";
     case ERANGE:

@@ -24,7 +24,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#define TRIES 100 /* of a busy writer mutex, before the table is put off: a put takes less than this */
+#define CLAIMS_A_CLIENT 1024 /* in line at once */
+#define TRIES           100  /* of a busy writer mutex, before the table is put off: a put takes less than this */
 
 bool client_lives(const struct keeper_client *c)
 {
@@ -174,20 +175,14 @@ int reign_transfer(struct heir_keeper *k, struct keeper_table *t, struct keeper_
 
 /* ---- The line ----------------------------------------------------------------------------------------- */
 
-static void count_waiting(struct heir_keeper *k, struct keeper_table *t)
+static void count_waiting(struct heir_keeper *k, struct keeper_table *t, bool one_more)
 {
-    struct claim *claim;
-    uint64_t waiting = 0;
-    cds_list_for_each_entry(claim, &t->line, line)
-        waiting++;
-    if (get(&t->page->waiting) != waiting)
-        set(&t->page->waiting, waiting);
-    if ((waiting != 0) != cds_list_empty(&t->waited))
-        return;
-    if (waiting != 0)
-        cds_list_add(&t->waited, &k->waited);
-    else
+    t->waiting = one_more ? t->waiting + 1 : t->waiting - 1;
+    set(&t->page->waiting, t->waiting);
+    if (t->waiting == 0)
         cds_list_del_init(&t->waited);
+    else if (cds_list_empty(&t->waited))
+        cds_list_add(&t->waited, &k->waited);
 }
 
 void reign_claim_free(struct heir_keeper *k, struct claim *claim)
@@ -195,8 +190,9 @@ void reign_claim_free(struct heir_keeper *k, struct claim *claim)
     struct keeper_table *t = claim->table;
     cds_list_del(&claim->line);
     cds_list_del(&claim->mine);
+    claim->client->claiming--;
     free(claim);
-    count_waiting(k, t);
+    count_waiting(k, t, false);
 }
 
 void reign_drop_claims(struct heir_keeper *k, struct keeper_client *c)
@@ -208,13 +204,14 @@ void reign_drop_claims(struct heir_keeper *k, struct keeper_client *c)
 int reign_wait_in_line(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *c,
                        const struct wire_request *q)
 {
-    struct claim *claim = malloc(sizeof *claim);
+    struct claim *claim = c->claiming < CLAIMS_A_CLIENT ? malloc(sizeof *claim) : NULL;
     if (claim == NULL)
-        return -ENOMEM;
+        return c->claiming < CLAIMS_A_CLIENT ? -ENOMEM : -EDQUOT;
     *claim = (struct claim){.client = c, .table = t, .request = *q};
     cds_list_add_tail(&claim->line, &t->line);
     cds_list_add_tail(&claim->mine, &c->claims);
-    count_waiting(k, t);
+    c->claiming++;
+    count_waiting(k, t, true);
     if (table_owner(k, t) != NULL) { /* it maps the memory while it waits */
         journal_count(k, COUNT_CLAIMS_WAITED, 1);
         claim->mapped = true;
@@ -414,6 +411,7 @@ void reign_destroy_locked(struct heir_keeper *k, struct keeper_table *t)
         int fd = -1;
         cds_list_del(&claim->line);
         cds_list_del(&claim->mine);
+        c->claiming--;
         free(claim);
         if (client_lives(c) && c->connection != NULL)
             request_handle(k, c->connection, &q, &fd);

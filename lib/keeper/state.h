@@ -55,6 +55,7 @@ struct keeper_client {
     struct watcher *watcher;
     struct cds_list_head tables; /* which it owned when we last looked at them */
     struct cds_list_head claims, pins;
+    unsigned claiming;              /* claims in line */
     struct cds_list_head unsettled; /* of keeper.dying, or of keeper.settled */
     struct cds_list_head all;       /* keeper.clients, oldest first */
     struct cds_lfht_node by_id, by_role;
@@ -117,6 +118,7 @@ struct keeper_table {
     bool damaged;                   /* it could not be repaired: nobody owns it */
     uint32_t busy_with;             /* the thread that held its writer mutex when we last tried in vain */
     struct cds_list_head line;      /* claims, first come first */
+    uint64_t waiting;               /* so many */
     struct cds_list_head pins;
     struct cds_list_head of_owner;  /* of its owner's tables */
     struct cds_list_head waited;    /* of keeper.waited, while somebody is in line */
