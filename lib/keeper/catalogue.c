@@ -195,6 +195,9 @@ struct keeper_client *client_enter(struct heir_keeper *k, struct client_page *pa
     c->id = page->head.id;
     c->uid = page->head.uid;
     c->gid = page->head.gid;
+    c->pid = page->pid;
+    c->tid = page->tid;
+    c->start_time = page->start_time;
     memcpy(c->name, page->name, NAME_ROOM);
     c->name[NAME_ROOM - 1] = '\0';
     c->page = page;

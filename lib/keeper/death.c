@@ -76,7 +76,7 @@ static int lock(struct heir_keeper *k, struct keeper_table *t, struct keeper_cli
     if (reign_free_writer(k, t, left))
         return reign_lock(k, t);
     const struct keeper_client *owner = table_owner(k, t);
-    if (owner == NULL || owner->dying || robust_holder(&t->page->writer.mutex) != (uint32_t)owner->page->tid)
+    if (owner == NULL || owner->dying || robust_holder(&t->page->writer.mutex) != (uint32_t)owner->tid)
         return -EBUSY;
     writer_wanted(t->page, false);
     return -EALREADY;
@@ -90,17 +90,18 @@ static int settle(struct heir_keeper *k, struct keeper_table *t, struct keeper_c
 
     if (owner_ended(k, t) || (left != NULL && table_owner(k, t) != NULL)) {
         r = lock(k, t, left);
-        if (r == -EUCLEAN) { /* nobody can write it any more */
-            k->damaged++;
-            t->damaged = true;
-            r = 1;
-        } else if (r == 0 && owner_ended(k, t)) {
+        if (r == 0 && owner_ended(k, t)) {
             r = inherit(k, t, table_owner(k, t));
             r = r == 0 ? 1 : r;
         } else if (r == 0) {
             reign_unlock(t);
         } else if (r == -EALREADY) {
             r = 0;
+        }
+        if (r == -EUCLEAN || r == -EOVERFLOW) { /* nobody can write it any more; or get it */
+            k->damaged++;
+            t->damaged = true;
+            r = 1;
         }
     }
     if (r == 0 && table_owner(k, t) != NULL) { /* whoever passed it on may have died before ringing */
@@ -237,20 +238,21 @@ void death_conclude(struct heir_keeper *k)
     }
 }
 
-/* The kernel has missed a robust list: the client may have died while it was writing to any public table. Thread ids
- * are of the client's pid namespace: one that another living client has, too, proves nothing. */
+/* The kernel has missed a robust list: the client may have died while it was writing to any public table that it may
+ * have. Thread ids are of the client's pid namespace: one that another living client has, too, proves nothing. */
 static void bury_public(struct heir_keeper *k, const struct keeper_client *dead)
 {
     struct keeper_table *t;
     struct keeper_client *c;
-    uint32_t tid = (uint32_t)dead->page->tid;
+    uint32_t tid = (uint32_t)dead->tid;
 
     cds_list_for_each_entry(c, &k->clients, all) {
-        if (c != dead && (uint32_t)c->page->tid == tid)
+        if (c != dead && (uint32_t)c->tid == tid)
             return;
     }
     cds_list_for_each_entry(t, &k->tables, all) {
-        if (t->page->access == HEIR_PUBLIC && robust_holder(&t->page->writer.mutex) == tid)
+        if (t->page->access == HEIR_PUBLIC && may_own(k, dead->uid, dead->gid, t) &&
+            robust_holder(&t->page->writer.mutex) == tid)
             robust_bury(&t->page->writer.mutex);
     }
 }
@@ -264,7 +266,7 @@ void death_proven(struct heir_keeper *k, struct keeper_client *c)
     if (missed)
         keeper_log(k, HEIR_LOG_NOTICE,
                    "client %lu (%s, pid %d): it has ended, and the kernel has not released its mutexes",
-                   (unsigned long)c->id, c->name, c->page->pid);
+                   (unsigned long)c->id, c->name, c->pid);
     c->proven = true;
     death_of(k, c, now);
 }

@@ -215,7 +215,7 @@ void journal_end(struct heir_keeper *k, struct keeper_client *c)
                               .from = c->id,
                               .cause = c->cause,
                               .code = c->code,
-                              .pid = c->page->pid,
+                              .pid = c->pid,
                               .count = c->reclaimed,
                               .reclaim_ns = c->reclaim_ns};
     if (closing && !c->told)
@@ -243,7 +243,7 @@ void journal_table(struct heir_keeper *k, enum heir_happened kind, const struct 
     if (c != NULL)
         *(kind == HEIR_CREATED ? &e.to : &e.from) = c->id;
     if (c != NULL && kind == HEIR_KILLED)
-        e.pid = c->page->pid;
+        e.pid = c->pid;
     if (kind == HEIR_LEASE_OVER)
         e.count = t->page->lease_ms;
     journal_count(k, counters[kind], 1);

@@ -99,9 +99,11 @@ void process_watch(struct heir_keeper *k, struct keeper_client *client, const st
 {
     socklen_t len = sizeof client->pidfd;
     struct stat_line line;
-    uint64_t started = client->page->start_time;
-    int32_t pid = client->page->pid;
+    uint64_t started = client->start_time;
+    int32_t pid = client->pid;
 
+    if (client->stat >= 0)
+        close(client->stat);
     if (c == NULL || getsockopt(c->fd, SOL_SOCKET, SO_PEERPIDFD, &client->pidfd, &len) < 0)
         client->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     client->stat = open_stat(pid);
@@ -113,6 +115,10 @@ void process_watch(struct heir_keeper *k, struct keeper_client *client, const st
             close(client->pidfd);
             client->pidfd = -1;
         }
+    }
+    if (client->stat >= k->descriptors) { /* too few to know how it will end; the pidfd tells that it has */
+        close(client->stat);
+        client->stat = -1;
     }
     if (client->pidfd >= 0)
         keeper_poll(k, client->pidfd, SOURCE_PIDFD, client->id);
@@ -128,7 +134,7 @@ static int threads_walk(const struct keeper_client *c, each_thread *each, void *
     struct dirent *entry;
     int r = 0;
 
-    snprintf(path, sizeof path, "/proc/%d/task", c->page->pid);
+    snprintf(path, sizeof path, "/proc/%d/task", c->pid);
     DIR *folder = opendir(path);
     if (folder == NULL)
         return -errno;
@@ -164,7 +170,7 @@ static bool lives(const struct keeper_client *c, int32_t tid, const char *task, 
         close(fd);
     if (!seen || (line.flags & PF_EXITING) != 0 || (line.pending & 1ul << (SIGKILL - 1)) != 0)
         return false;
-    if (tid == c->page->tid || (line.state != 'R' && line.state != 'D')) /* the client's own is in exec */
+    if (tid == c->tid || (line.state != 'R' && line.state != 'D')) /* the client's own is in exec */
         return true;
     *unclear = true;
     return false;
@@ -193,7 +199,7 @@ static bool all_ended(const struct keeper_client *c, const struct stat_line *fir
 static bool is_clients(const struct keeper_client *c, int32_t tid, const char *task, void *arg)
 {
     char text[4096], *line;
-    int fd = tid == c->page->tid ? -1 : open_of(task, "status");
+    int fd = tid == c->tid ? -1 : open_of(task, "status");
     ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
 
     (void)arg;
@@ -203,7 +209,7 @@ static bool is_clients(const struct keeper_client *c, int32_t tid, const char *t
     if (n <= 0 || (line = strstr(text, "\nNSpid:")) == NULL)
         return true; /* or cannot be told */
     line[1 + strcspn(line + 1, "\n")] = '\0';
-    return atoi(strrchr(line, '\t') + 1) == c->page->tid;
+    return atoi(strrchr(line, '\t') + 1) == c->tid;
 }
 
 bool process_lost_thread(const struct keeper_client *c)
@@ -244,7 +250,7 @@ bool process_dumps(const struct keeper_client *c)
 
     if (c->pidfd < 0 || c->stat < 0)
         return false;
-    snprintf(path, sizeof path, "/proc/%d/status", c->page->pid);
+    snprintf(path, sizeof path, "/proc/%d/status", c->pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
     if (n > 0) {
@@ -259,7 +265,7 @@ bool process_dumps(const struct keeper_client *c)
 
 int process_kill(const struct keeper_client *c)
 {
-    if (c->pidfd < 0 || c->page->pid == getpid())
+    if (c->pidfd < 0 || c->pid == getpid())
         return -ESRCH;
     return syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0) < 0 ? -errno : 0;
 }

@@ -79,7 +79,7 @@ static bool thread_of_other(struct heir_keeper *k, const struct keeper_client *d
 {
     struct keeper_client *c;
     cds_list_for_each_entry(c, &k->clients, all) {
-        if (c != dead && (uint32_t)c->page->tid == tid)
+        if (c != dead && (uint32_t)c->tid == tid)
             return true;
     }
     return false;
@@ -98,8 +98,8 @@ static bool held_by_the_dead(struct heir_keeper *k, struct keeper_table *t)
     if (!owner->proven)
         owner->proven = process_dumps(owner);
     uint32_t holder = robust_holder(&t->page->writer.mutex);
-    return owner->proven && (holder == (uint32_t)owner->page->tid ||
-                             (t->page->access != HEIR_PUBLIC && !thread_of_other(k, owner, holder)));
+    return owner->proven &&
+           (holder == (uint32_t)owner->tid || (t->page->access != HEIR_PUBLIC && !thread_of_other(k, owner, holder)));
 }
 
 void reign_unlock(struct keeper_table *t)
@@ -139,7 +139,7 @@ bool reign_free_writer(struct heir_keeper *k, struct keeper_table *t, struct kee
 {
     uint32_t holder = robust_holder(&t->page->writer.mutex);
 
-    if (holder != (uint32_t)dead->page->tid || thread_of_other(k, dead, holder))
+    if (holder != (uint32_t)dead->tid || thread_of_other(k, dead, holder))
         return false;
     if (!dead->proven)
         dead->proven = process_dumps(dead);

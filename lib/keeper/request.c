@@ -105,6 +105,8 @@ static int hello(struct heir_keeper *k, struct connection *c, const struct wire_
 
     if (c->client != NULL || !is_eventfd(*fd))
         return -EPROTO;
+    if (*fd >= k->descriptors)
+        return -EMFILE;
     if (q->id != 0) {
         client = client_by_id(k, q->id);
         if (client == NULL || client->dying || memcmp(client->page->head.uuid, q->secret, sizeof q->secret) != 0 ||
@@ -149,7 +151,7 @@ static int ready(struct heir_keeper *k, struct keeper_client *client)
     client->ready = true;
     journal_count(k, COUNT_CLIENTS_OPENED, 1);
     keeper_log(k, HEIR_LOG_DEBUG, "client %lu (%s, pid %d) has come", (unsigned long)client->id, client->name,
-               client->page->pid);
+               client->pid);
     return 0;
 }
 

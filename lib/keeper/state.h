@@ -37,6 +37,8 @@ struct keeper_client {
     uint64_t id;
     char name[NAME_ROOM];
     uint32_t uid, gid;
+    int32_t pid, tid; /* noted here, with uid and name: its page is the client's to change */
+    uint64_t start_time;
     struct client_page *page;
     struct connection *connection; /* NULL: not connected now */
     int bell;                      /* eventfd; -1: none */
