@@ -120,7 +120,7 @@ struct heir_open_options {
  *
  * Returns 0 and *client, to be closed with heir_close(); -EINVAL for a bad name; -ECONNREFUSED when no keeper
  * answered within timeout_ms; -EACCES when the socket's or its folder's permissions refuse; -ENOMEM; -EMFILE
- * (a client needs six descriptors); -ENOSPC when /dev/shm has no room for the client's page; -ENOSYS on a kernel
+ * (a client needs seven descriptors); -ENOSPC when /dev/shm has no room for the client's page; -ENOSYS on a kernel
  * before 5.16; -EDQUOT when this uid has as many clients as the keeper allows. Killed inside: nothing remains.
  */
 HEIR_API int heir_open(const struct heir_open_options *options, struct heir **client);

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -52,6 +52,7 @@ static void client_free(struct heir *c)
     life_free(&c->life);
     close_fd(&c->socket);
     close_fd(&c->bell);
+    close_fd(&c->heard);
     close_fd(&c->epoll);
     close_fd(&c->arrivals);
     close_fd(&c->timer);
@@ -64,14 +65,17 @@ static void client_free(struct heir *c)
 static int make_descriptors(struct heir *c)
 {
     struct epoll_event event = {.events = EPOLLIN}, edge = {.events = EPOLLIN | EPOLLET};
+    int bell[2];
 
-    c->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, bell) < 0)
+        return -errno;
+    c->bell = bell[0];
+    c->heard = bell[1];
     c->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     c->epoll = epoll_create1(EPOLL_CLOEXEC);
     c->arrivals = epoll_create1(EPOLL_CLOEXEC);
-    if (c->bell < 0 || c->timer < 0 || c->epoll < 0 || c->arrivals < 0 ||
-        epoll_ctl(c->arrivals, EPOLL_CTL_ADD, c->bell, &edge) < 0 ||
-        epoll_ctl(c->epoll, EPOLL_CTL_ADD, c->bell, &event) < 0 ||
+    if (c->timer < 0 || c->epoll < 0 || c->arrivals < 0 || epoll_ctl(c->arrivals, EPOLL_CTL_ADD, c->heard, &edge) < 0 ||
+        epoll_ctl(c->epoll, EPOLL_CTL_ADD, c->heard, &event) < 0 ||
         epoll_ctl(c->epoll, EPOLL_CTL_ADD, c->timer, &event) < 0)
         return -errno;
     return 0;
@@ -167,7 +171,7 @@ int heir_open(const struct heir_open_options *options, struct heir **client)
     if (c == NULL)
         return -ENOMEM;
     c->thread = pthread_self();
-    c->socket = c->lost_socket = c->bell = c->epoll = c->arrivals = c->timer = -1;
+    c->socket = c->lost_socket = c->bell = c->heard = c->epoll = c->arrivals = c->timer = -1;
     CDS_INIT_LIST_HEAD(&c->calls);
     CDS_INIT_LIST_HEAD(&c->events);
     CDS_INIT_LIST_HEAD(&c->snapshots);

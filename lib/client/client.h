@@ -71,15 +71,17 @@ struct heir {
     pthread_cond_t arrived;
     int socket;      /* -1: no keeper */
     int lost_socket; /* to be closed by the thread that polls it; -1: none */
-    int bell, timer;
+    int bell, heard; /* the end that is rung, and the one that hears it */
+    int timer;
     int epoll;    /* what heir_wait() waits for, and the application by heir_fd() */
     int arrivals; /* what a call waits for: a reply, or that the bell is rung, which it leaves to heir_wait() */
     bool polled;  /* heir_fd() has been asked for: the application may sleep at any time */
     bool crash_note;
-    uint64_t rung;   /* count of the bell as of the last look at the owned set */
-    bool reading;    /* a thread polls the socket, for all */
-    bool connecting; /* a thread is at it */
-    bool orphan;     /* the keeper does not know us */
+    uint64_t drained; /* count of the bell when its descriptor was last read */
+    uint64_t rung;    /* count of the bell as of the last look at the owned set */
+    bool reading;     /* a thread polls the socket, for all */
+    bool connecting;  /* a thread is at it */
+    bool orphan;      /* the keeper does not know us */
     uint32_t serial;
     struct cds_list_head calls;
     struct cds_list_head events;

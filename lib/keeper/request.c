@@ -85,17 +85,17 @@ static int client_create(struct heir_keeper *k, const struct connection *c, cons
     return 0;
 }
 
-/* The bell must be something that cannot make us wait, or raise SIGPIPE. */
-static bool is_eventfd(int fd)
+/* The bell must be something that cannot make us wait, and is the client's own: a socket that leads to another user
+ * could be one that takes our word for something. */
+static bool is_bell(const struct connection *c, int fd)
 {
-    static const char eventfd[] = "anon_inode:[eventfd]";
-    char path[40], link[sizeof eventfd + 1];
+    int domain = 0, type = 0;
+    struct ucred peer = {0};
+    socklen_t len = sizeof domain, peer_len = sizeof peer;
 
-    if (fd < 0)
-        return false;
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(path, link, sizeof link);
-    return n == (ssize_t)sizeof eventfd - 1 && memcmp(link, eventfd, sizeof eventfd - 1) == 0;
+    return fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX &&
+           getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM &&
+           getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_len) == 0 && peer.uid == c->uid;
 }
 
 static int hello(struct heir_keeper *k, struct connection *c, const struct wire_request *q, int *fd)
@@ -103,7 +103,7 @@ static int hello(struct heir_keeper *k, struct connection *c, const struct wire_
     struct keeper_client *client = NULL;
     int page_fd = -1, r;
 
-    if (c->client != NULL || !is_eventfd(*fd))
+    if (c->client != NULL || !is_bell(c, *fd))
         return -EPROTO;
     if (*fd >= k->descriptors)
         return -EMFILE;

@@ -41,7 +41,7 @@ struct keeper_client {
     uint64_t start_time;
     struct client_page *page;
     struct connection *connection; /* NULL: not connected now */
-    int bell;                      /* eventfd; -1: none */
+    int bell;                      /* -1: none */
     int pidfd;                     /* -1: none */
     int stat;                      /* /proc/PID/stat, opened while it lived; -1: none */
     bool ready;                    /* its life mutex has been locked */

@@ -2,7 +2,9 @@
 /*
  * The doorbell of a client: by it the client learns that something in shared memory concerns it.
  *
- * It is a count in the client's page and, for one who sleeps in poll(), an eventfd that the client has made. Who rings
+ * It is a count in the client's page and, for one who sleeps in poll(), a pair of sockets that the client has made: who
+ * rings sends a byte to one end, the client polls the other. (Not an eventfd: whether writing to that waits is for the
+ * client to say at any time, and a client that does not want it to return could stop the keeper.) Who rings
  * raises the count first and then looks whether anybody sleeps; who goes to sleep says so first and then looks at the
  * count: one of the two sees the other. Ringing too often is harmless, and the bell carries no news: what has happened
  * is read from the owned set and the owner words.
@@ -12,11 +14,11 @@
 
 #include "layout.h"
 
-/* eventfd: the client's, -1: it has none. Never waits. */
-void bell_ring(struct client_page *page, int eventfd);
+/* socket: the client's, -1: it has none. Never waits. */
+void bell_ring(struct client_page *page, int socket);
 
-/* Ring the eventfd alone: for what the client's own threads have to tell each other. */
-void bell_ring_sleepers(int eventfd);
+/* Wake who polls, alone: for what the client's own threads have to tell each other. */
+void bell_ring_sleepers(int socket);
 
 static inline uint64_t bell_count(const struct client_page *page)
 {

@@ -5,8 +5,8 @@
  *
  * A request is struct wire_request; fields that its type does not use are zero. Each gets one reply with its serial
  * number; the reply to a claim comes when the claim is granted, cancelled, or refused, and before it may come one with
- * -EINPROGRESS and the table's memory: the claim is in line. Descriptors travel with HELLO (an eventfd that is rung
- * when the client has an event), with its reply (the client's page), with that to PEER (a page and an eventfd), and
+ * -EINPROGRESS and the table's memory: the claim is in line. Descriptors travel with HELLO (a socket that is rung
+ * when the client has an event), with its reply (the client's page), with that to PEER (a page and such a socket), and
  * with replies that open a table.
  */
 #ifndef HEIR_WIRE_H
@@ -16,7 +16,7 @@
 #include <stdbool.h>
 
 #define WIRE_MAGIC   0x72696568u /* "heir" */
-#define WIRE_VERSION 2u
+#define WIRE_VERSION 3u
 
 enum wire_type {
     WIRE_HELLO = 1, /* name; id and secret: I am this client, come again */
