@@ -59,9 +59,9 @@ int patience(int ms)
 
 double test_seconds(double normal)
 {
-    const char *text = getenv("HEIR_TEST_SECONDS");
-    double seconds = text ? atof(text) : 0;
-    return seconds > 0 ? seconds : normal;
+    const char *text = getenv("HEIR_TEST_SECONDS"), *part = getenv("HEIR_TEST_SHARE");
+    double seconds = text ? atof(text) : 0, share = part ? atof(part) : 1;
+    return seconds > 0 ? seconds : share > 0 && share < 1 ? normal * share : normal;
 }
 
 bool wait_until(condition *holds, void *arg, int ms)

@@ -73,7 +73,8 @@ void test_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 extern uint64_t test_seed;
 
-/* HEIR_TEST_SECONDS, or this default: how long a test that goes on for a time shall last. */
+/* How long a test that goes on for a time shall last: HEIR_TEST_SECONDS, or this default, of which HEIR_TEST_SHARE (0 to
+ * 1) makes a part. */
 double test_seconds(double normal);
 
 /* ---- Random numbers, time ----------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #   sh tools/test.sh [--quick] [--only NAME]...
 #
 # gcc    release, warnings are errors         (build-gcc)
+#        tests that go on for a time do so for less in the others: a third of it, unless HEIR_TEST_SHARE says more
 # clang  the same with clang                  (build-clang)
 # asan   gcc with address and UB sanitizer    (build-asan)
 # tsan   clang with thread sanitizer          (build-tsan)
@@ -199,6 +200,10 @@ run_configuration() {
     fi
     rm -f "build-$1/meson-logs/testlog.json"
     case $1 in
+    gcc) share=1 ;;
+    *) share=0.33 ;;
+    esac
+    case $1 in
     asan) set -- asan -t 3 ;;
     tsan) set -- tsan -t 5 ;;
     *) set -- "$1" -t 1 ;;
@@ -207,7 +212,7 @@ run_configuration() {
     shift
     # One word a program.
     # shellcheck disable=SC2086
-    without_aslr meson test -C "build-$name" --no-rebuild --print-errorlogs "$@" $programs
+    HEIR_TEST_SHARE=${HEIR_TEST_SHARE:-$share} without_aslr meson test -C "build-$name" --no-rebuild --print-errorlogs "$@" $programs
     add_up "$name" "$since"
 }
 
