@@ -131,11 +131,16 @@ struct keeper_table *table_enter(struct heir_keeper *k, const char *name, struct
         free(t);
         return NULL;
     }
-    t->user = user;
-    user->tables++;
-    user->bytes += page->max_bytes;
     t->id = page->head.id;
     t->max_bytes = page->max_bytes;
+    t->uid = page->head.uid;
+    t->gid = page->head.gid;
+    t->access = page->access;
+    t->mode = page->mode;
+    t->lease_ms = page->lease_ms;
+    t->user = user;
+    user->tables++;
+    user->bytes += t->max_bytes;
     t->page = page;
     strcpy(t->name, name);
     CDS_INIT_LIST_HEAD(&t->line);

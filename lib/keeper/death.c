@@ -251,7 +251,7 @@ static void bury_public(struct heir_keeper *k, const struct keeper_client *dead)
             return;
     }
     cds_list_for_each_entry(t, &k->tables, all) {
-        if (t->page->access == HEIR_PUBLIC && may_own(k, dead->uid, dead->gid, t) &&
+        if (t->access == HEIR_PUBLIC && may_own(k, dead->uid, dead->gid, t) &&
             robust_holder(&t->page->writer.mutex) == tid)
             robust_bury(&t->page->writer.mutex);
     }

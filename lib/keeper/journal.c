@@ -245,7 +245,7 @@ void journal_table(struct heir_keeper *k, enum heir_happened kind, const struct 
     if (c != NULL && kind == HEIR_KILLED)
         e.pid = c->pid;
     if (kind == HEIR_LEASE_OVER)
-        e.count = t->page->lease_ms;
+        e.count = t->lease_ms;
     journal_count(k, counters[kind], 1);
     note(k, &e);
 }

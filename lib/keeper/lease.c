@@ -27,7 +27,7 @@ static void arm(struct heir_keeper *k)
     struct keeper_table *t;
 
     cds_list_for_each_entry(t, &k->leased, leased) {
-        uint64_t look = t->page->lease_ms / 8;
+        uint64_t look = t->lease_ms / 8;
         if (look < ms)
             ms = look > LOOK_LEAST_MS ? look : LOOK_LEAST_MS;
     }
@@ -39,7 +39,7 @@ static void arm(struct heir_keeper *k)
 
 void lease_begin(struct heir_keeper *k, struct keeper_table *t)
 {
-    if (t->page->lease_ms == 0)
+    if (t->lease_ms == 0)
         return;
     t->lease_state = state_of(t);
     t->lease_since_ns = clock_mono_ns();
@@ -60,7 +60,7 @@ void lease_look(struct heir_keeper *k)
         if (state != t->lease_state || owner == NULL) {
             t->lease_state = state;
             t->lease_since_ns = now;
-        } else if (now - t->lease_since_ns >= t->page->lease_ms * UINT64_C(1000000) && !reign_ordered(k, t, owner)) {
+        } else if (now - t->lease_since_ns >= t->lease_ms * UINT64_C(1000000) && !reign_ordered(k, t, owner)) {
             journal_table(k, HEIR_LEASE_OVER, t, owner);
             reign_revoke(k, t, true, NULL, NULL);
             t->lease_since_ns = now; /* if it cannot be done now, it is tried again after another lease */

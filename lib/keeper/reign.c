@@ -99,7 +99,7 @@ static bool held_by_the_dead(struct heir_keeper *k, struct keeper_table *t)
         owner->proven = process_dumps(owner);
     uint32_t holder = robust_holder(&t->page->writer.mutex);
     return owner->proven &&
-           (holder == (uint32_t)owner->tid || (t->page->access != HEIR_PUBLIC && !thread_of_other(k, owner, holder)));
+           (holder == (uint32_t)owner->tid || (t->access != HEIR_PUBLIC && !thread_of_other(k, owner, holder)));
 }
 
 void reign_unlock(struct keeper_table *t)

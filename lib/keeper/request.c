@@ -21,17 +21,17 @@ bool may_own(const struct heir_keeper *k, uint32_t uid, uint32_t gid, const stru
 {
     (void)k;
     (void)gid;
-    return uid == 0 || (uid == t->page->head.uid && (t->page->mode & 0600) == 0600);
+    return uid == 0 || (uid == t->uid && (t->mode & 0600) == 0600);
 }
 
 static bool may_read(const struct connection *c, const struct keeper_table *t)
 {
-    unsigned mode = t->page->mode;
+    unsigned mode = t->mode;
     if (c->uid == 0)
         return true;
-    if (c->uid == t->page->head.uid)
+    if (c->uid == t->uid)
         return (mode & 0400) != 0;
-    if (c->gid == t->page->head.gid)
+    if (c->gid == t->gid)
         return (mode & 040) != 0;
     return (mode & 04) != 0;
 }
@@ -271,9 +271,8 @@ static int attach(struct heir_keeper *k, struct connection *c, const struct wire
     t = table_by_name(k, q->name);
     if (t == NULL)
         return adopt_missing(k, q->name);
-    bool own = table_owner(k, t) == c->client,
-         writable = t->page->access == HEIR_PUBLIC && may_own(k, c->uid, c->gid, t);
-    if (!own && (!may_read(c, t) || t->page->access == HEIR_PRIVATE))
+    bool own = table_owner(k, t) == c->client, writable = t->access == HEIR_PUBLIC && may_own(k, c->uid, c->gid, t);
+    if (!own && (!may_read(c, t) || t->access == HEIR_PRIVATE))
         return -EACCES;
     request_reply_table(k, c, q, t, own || writable ? WIRE_WRITABLE : WIRE_READABLE, 0);
     return REPLIED;
@@ -400,7 +399,7 @@ static int pin(struct heir_keeper *k, struct connection *c, const struct wire_re
 
     if (t == NULL)
         return -ENOENT;
-    if (table_owner(k, t) != c->client && (!may_read(c, t) || t->page->access == HEIR_PRIVATE))
+    if (table_owner(k, t) != c->client && (!may_read(c, t) || t->access == HEIR_PRIVATE))
         return -EACCES;
     int r = pin_grant(t, c->client, &reply.value);
     if (r < 0)

@@ -107,6 +107,7 @@ struct table_name {
 
 struct keeper_table {
     uint64_t id, max_bytes;
+    uint32_t uid, gid, access, mode, lease_ms; /* noted here: its pages are its owners' to change */
     char name[NAME_ROOM];
     struct table_name *entry;
     struct table_page *page;        /* the first page only */
