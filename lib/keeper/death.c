@@ -104,8 +104,9 @@ static int settle(struct heir_keeper *k, struct keeper_table *t, struct keeper_c
             r = 1;
         }
     }
-    if (r == 0 && table_owner(k, t) != NULL) { /* whoever passed it on may have died before ringing */
-        reign_ring(table_owner(k, t));
+    struct keeper_client *owner = r == 0 ? table_owner(k, t) : NULL;
+    if (owner != NULL) { /* whoever passed it on may have died before ringing */
+        reign_ring(owner);
         reign_answer_owner(k, t);
     }
     if (r < 0) {
