@@ -507,8 +507,9 @@ static void without_a_keeper(void)
 
 static void wrong_usage(void)
 {
-    static const char *const verbs[] = {"ls",   "info", "clients", "check", "get",   "put",  "del", "dump",
-                                        "load", "give", "revoke",  "rm",    "purge", "ping", "run", "explain"};
+    static const char *const verbs[] = {"ls",   "info",    "clients", "check",  "get",  "put",   "del",
+                                        "dump", "load",    "give",    "revoke", "rm",   "purge", "ping",
+                                        "run",  "explain", "events",  "stats",  "watch"};
     char path[200];
     CTL(2, "nonsense");
     CHECK_STR(out.out, "");
@@ -679,6 +680,7 @@ int main(int argc, char **argv)
     const struct test_suite suites[] = {{.name = "heirctl", .tests = tests},
                                         {.name = "heirctl dump, load", .tests = dump_tests},
                                         {.name = "heirctl give, rm, purge, explain", .tests = admin_tests},
+                                        {.name = "heirctl events, stats, watch", .tests = events_tests},
                                         {.name = "heirctl: completion", .tests = completion_tests},
                                         {.name = NULL}};
     return test_main(argc, argv, suites);

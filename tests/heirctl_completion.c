@@ -49,6 +49,9 @@ static void in_bash(void)
     TAB("rm --y", "--yes ");
     TAB("ls --y", " ");
     TAB("revoke --fo", "--force ");
+    TAB("events --", "--count --follow --help --json --namespace --socket ");
+    TAB("stats --pr", "--prometheus ");
+    TAB("watch brea", "bread ");
     TAB("info ''", "bre.ad-_ bread cake ");
     TAB("info brea", "bread ");
     TAB("check c", "cake ");

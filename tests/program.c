@@ -158,8 +158,9 @@ int program_line(struct program *program, char *line, size_t size, int ms)
     for (;;) {
         char *newline = memchr(program->buffer, '\n', program->have);
         size_t len = newline ? (size_t)(newline - program->buffer) : program->have;
-        int rc = newline || program->have == sizeof program->buffer ? 0 : more(program, end);
-        if (rc == 0 && !newline && program->have < sizeof program->buffer)
+        bool full = program->have == sizeof program->buffer;
+        int rc = newline || full ? 0 : more(program, end);
+        if (rc == 0 && !newline && !full)
             continue;
         if (rc && (rc != -EPIPE || len == 0))
             return rc;

@@ -21,9 +21,9 @@
 enum exit_status { DONE = 0, REFUSED = 1, WRONG_USAGE = 2, NO_KEEPER = 3 };
 
 struct ctl {
-    const char *ns, *socket;                                           /* as given; NULL: the library's default */
-    const char *restarts, *format, *output, *batch, *type, *max_bytes; /* options of verbs; NULL: not given */
-    bool json, help, version, yes, force;
+    const char *ns, *socket; /* as given; NULL: the library's default */
+    const char *restarts, *format, *output, *batch, *type, *max_bytes, *count; /* options of verbs; NULL: not given */
+    bool json, help, version, yes, force, follow, prometheus;
     const struct verb *verb; /* NULL until it is known */
     char **args;             /* the verb's arguments; a NULL behind the last */
     int nargs;
@@ -38,7 +38,8 @@ struct verb {
 };
 
 extern const struct verb verb_ls, verb_info, verb_clients, verb_check, verb_get, verb_put, verb_del, verb_dump,
-    verb_load, verb_give, verb_revoke, verb_rm, verb_purge, verb_ping, verb_run, verb_explain;
+    verb_load, verb_give, verb_revoke, verb_rm, verb_purge, verb_ping, verb_run, verb_explain, verb_events, verb_stats,
+    verb_watch;
 
 /* ---- main.c: what there is; complete.c: the same for shells --------------------------------------------- */
 
@@ -166,6 +167,24 @@ json_t *owner_json(const struct people *people, uint64_t id);
 json_t *heir_json(const char *heir);
 json_t *cause_json(enum heir_cause cause, int code); /* null for none */
 const char *heir_text(const char *heir);
+
+/* ---- happening.c: what the keeper's journal tells -------------------------------------------------------- */
+
+json_t *happening_json(const struct heir_happening *happening);
+/* A line: text, or with --json an object. */
+void happening_print(const struct ctl *ctl, const struct heir_happening *happening);
+/* The same for a word on the events themselves: such as that some are missing. */
+void happening_remark(const struct ctl *ctl, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool happening_of(const struct heir_happening *happening, const char *table); /* is it about this table; NULL: any */
+
+/* Where a reader of the journal stands. */
+struct journal_place {
+    uint64_t journal, sequence; /* 0: at the beginning */
+};
+/* Note that this one comes next. Returns how many have been missed before it; UINT64_MAX: it is another journal. */
+uint64_t journal_step(struct journal_place *place, const struct heir_happening *happening);
+void journal_remark(const struct ctl *ctl, uint64_t missed); /* of what journal_step() returned */
+void pause_ms(unsigned ms);
 
 /* ---- ask.c: before something is lost ------------------------------------------------------------------- */
 

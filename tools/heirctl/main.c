@@ -12,8 +12,9 @@
 #include <string.h>
 
 const struct verb *const verbs[] = {
-    &verb_ls,   &verb_info,   &verb_clients, &verb_check, &verb_get,  &verb_put, &verb_del,     &verb_dump, &verb_load,
-    &verb_give, &verb_revoke, &verb_rm,      &verb_purge, &verb_ping, &verb_run, &verb_explain, NULL,
+    &verb_ls,  &verb_info,  &verb_clients, &verb_events, &verb_watch,   &verb_stats, &verb_check,
+    &verb_get, &verb_put,   &verb_del,     &verb_dump,   &verb_load,    &verb_give,  &verb_revoke,
+    &verb_rm,  &verb_purge, &verb_ping,    &verb_run,    &verb_explain, NULL,
 };
 #define VERBS (sizeof verbs / sizeof verbs[0] - 1)
 
@@ -24,6 +25,8 @@ const struct flag flag_list[] = {
     {"--version", "print the version", offsetof(struct ctl, version), true},
     {"--yes", "do not ask", offsetof(struct ctl, yes), false},
     {"--force", "also from one in the middle of a write, who is killed", offsetof(struct ctl, force), false},
+    {"--follow", "go on with what happens", offsetof(struct ctl, follow), false},
+    {"--prometheus", "print Prometheus' text format", offsetof(struct ctl, prometheus), false},
     {NULL, NULL, 0, false},
 };
 
@@ -31,6 +34,7 @@ const struct flag flag_list[] = {
 const struct option option_list[] = {
     {"--namespace", "a name of 1 to 63 of A-Z a-z 0-9 _ -", offsetof(struct ctl, ns), "", true},
     {"--socket", "the path of the keeper's socket", offsetof(struct ctl, socket), ":file", true},
+    {"--count", "a number of events", offsetof(struct ctl, count), "", false},
     {"--restarts", "N/SECONDS, such as 5/10", offsetof(struct ctl, restarts), "", false},
     {"--format", "print or bytevalue", offsetof(struct ctl, format), "print bytevalue", false},
     {"--output", "the path of a file", offsetof(struct ctl, output), ":file", false},
@@ -68,8 +72,9 @@ static void print_help(void)
                  options != NULL ? (int)(options - arguments) : (int)strlen(arguments), arguments);
         printf("  %-20s %s\n", form, verbs[i]->line);
     }
-    printf("\nls, info, clients, check, get and dump read the shared memory: they need no keeper and disturb "
-           "nobody.\n\n%s",
+    printf("\nls, info, clients, events, watch, stats, check, get and dump read the shared memory: they need no keeper "
+           "and\n"
+           "disturb nobody.\n\n%s",
            global_options);
 }
 
@@ -214,7 +219,7 @@ static bool parse_verb(struct ctl *ctl, char **words)
 
 static enum exit_status fail_no_verb(const struct ctl *ctl)
 {
-    char names[256] = "";
+    char names[512] = "";
     for (size_t i = 0; i < VERBS; i++) {
         size_t used = strlen(names);
         snprintf(names + used, sizeof names - used, "%s%s",
