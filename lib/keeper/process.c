@@ -155,6 +155,11 @@ static int open_of(const char *task, const char *what)
     return open(path, O_RDONLY | O_CLOEXEC);
 }
 
+static bool told_to_end(const struct stat_line *line)
+{
+    return (line->flags & PF_EXITING) != 0 || (line->pending & 1ul << (SIGKILL - 1)) != 0;
+}
+
 /*
  * Does this thread go on? One that has been told to end has SIGKILL pending until it wakes, and is marked as exiting
  * a little later; in between it runs, and nothing tells. So who sleeps without SIGKILL lives, and who runs is unclear.
@@ -168,7 +173,7 @@ static bool lives(const struct keeper_client *c, int32_t tid, const char *task, 
 
     if (fd >= 0)
         close(fd);
-    if (!seen || (line.flags & PF_EXITING) != 0 || (line.pending & 1ul << (SIGKILL - 1)) != 0)
+    if (!seen || told_to_end(&line))
         return false;
     if (tid == c->tid || (line.state != 'R' && line.state != 'D')) /* the client's own is in exec */
         return true;
@@ -176,21 +181,19 @@ static bool lives(const struct keeper_client *c, int32_t tid, const char *task, 
     return false;
 }
 
-/* Has all of the process ended (with status 0), or the client's thread alone? A thread in exec takes on the first one's
- * id, so one look can miss it, but not two. */
-static bool all_ended(const struct keeper_client *c, const struct stat_line *first)
+/* Has all of the process ended (with status 0), or the client's thread alone? A thread in exec takes the place of the
+ * first one, and may be missed meanwhile: so the first one, whichever that is by then, has to be seen ending, too. */
+static bool all_ended(const struct keeper_client *c)
 {
-    for (int i = 0, nobody = 0; i < LOOKS; i++) {
+    for (int i = 0; i < LOOKS; i++) {
+        struct stat_line first;
         bool unclear = false;
         int r = threads_walk(c, lives, &unclear);
-        if (r < 0 && r != -ENOENT)
-            return (first->flags & PF_EXITING) != 0;
         if (r == 1)
             return false;
-        if (!unclear && ++nobody == 2)
+        if (!unclear && (!read_stat(c->stat, &first) || told_to_end(&first)))
             return true;
-        if (unclear)
-            nanosleep(&(struct timespec){.tv_nsec = LOOK_AGAIN_NS}, NULL);
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_AGAIN_NS}, NULL);
     }
     return false; /* a thread that only computes */
 }
@@ -237,7 +240,7 @@ void process_cause(struct keeper_client *c)
         c->cause = HEIR_CAUSE_EXIT;
         c->code = line.exit_code >> 8 & 0xff;
     } else {
-        c->cause = all_ended(c, &line) ? HEIR_CAUSE_EXIT : HEIR_CAUSE_THREAD;
+        c->cause = all_ended(c) ? HEIR_CAUSE_EXIT : HEIR_CAUSE_THREAD;
     }
 }
 
