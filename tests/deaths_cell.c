@@ -313,7 +313,9 @@ void death_cell(struct plan plan, bool in_line)
     if (throwing)
         agent_call_send(partner, partner_play, &plan, sizeof plan);
     CHECK(wait_until(is_ready, NULL, PATIENCE));
-    REQUIRE_RC(atomic_load(&stage->error), 0);
+    int error = atomic_load(&stage->error);
+    REQUIRE(error == 0, "the victim: %s; %d tables, %d clients in /dev/shm", error_text(error), shm_count("t."),
+            shm_count("c."));
     struct pins pins = {.id = atomic_load(&stage->id)};
     if (in_line) {
         agent_send(next, "claim t -1");
