@@ -500,10 +500,13 @@ static int handle(struct heir_keeper *k, struct connection *c, const struct wire
 
 void request_handle(struct heir_keeper *k, struct connection *c, const struct wire_request *q, int *fd)
 {
+    /* for who asks for a table that is not, or not yet, its own: of before that is looked at, so that what it is told
+     * is never newer than the refusal */
+    struct keeper_table *t = q->head.type == WIRE_OPEN ? table_by_id(k, q->table) : NULL;
+    uint64_t epoch = t != NULL ? owner_epoch(get(&t->page->owner)) : 0;
     int r = handle(k, c, q, fd);
     if (r != REPLIED) {
-        struct keeper_table *t = q->head.type == WIRE_OPEN ? table_by_id(k, q->table) : NULL;
-        struct wire_reply reply = {.error = r, .epoch = t != NULL ? owner_epoch(get(&t->page->owner)) : 0};
+        struct wire_reply reply = {.error = r, .epoch = epoch};
         connection_reply(c, q, &reply, -1);
     }
 }
