@@ -85,6 +85,18 @@ static void o15_descriptor(void)
     }
 }
 
+/* The event is there before the descriptor is asked for, for the first time. */
+static void o15_descriptor_asked_for_late(void)
+{
+    bool by_epoll = false;
+    look_on();
+    struct agent *a = agent_new("a"), *b = agent_new("b");
+    DO(a, 0, "create t");
+    DO(a, 0, "give t %llu", (unsigned long long)b->id);
+    CHECK_RC(agent_call(b, wait_by_poll, &by_epoll, sizeof by_epoll), 0);
+    CHECK_EQ(b->answer.event.reason, HEIR_GIVEN);
+}
+
 /* An heir that sleeps in poll learns of a death, of the loss by an order, and of the keeper's end and return. */
 static void o15_descriptor_tells_all_kinds(void)
 {
@@ -385,6 +397,7 @@ static void o15_one_thread_waits_another_works(void)
 const struct test ownership_events[] = {{"O5 granted too late", o5_granted_too_late},
                                         {"O15 one thread waits, another works", o15_one_thread_waits_another_works},
                                         {"O15 descriptor", o15_descriptor},
+                                        {"O15 descriptor: asked for late", o15_descriptor_asked_for_late},
                                         {"O15 descriptor: all kinds", o15_descriptor_tells_all_kinds},
                                         {"O15 wait is woken", o15_wait_is_woken},
                                         {"O15 many events at once", o15_many_events_at_once},
