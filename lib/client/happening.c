@@ -83,6 +83,7 @@ static void show(const struct journal_entry *e, struct heir_happening *h)
     h->undone = e->undone;
     h->reclaim_ns = e->reclaim_ns;
     h->count = e->count;
+    h->committed = e->committed;
     h->pid = e->pid;
     copy_text(h->name, e->name);
     copy_text(h->from_role, e->from_role);

@@ -324,7 +324,8 @@ struct journal_entry {
     int32_t code;        /*  84: signal or exit status */
     int32_t pid;         /*  88: of who died, or was killed; of the keeper */
     uint32_t reserved32;
-    uint64_t reserved[4];
+    uint64_t committed; /*  96: transfers: the last committed transaction, as of the entry */
+    uint64_t reserved[3];
     char name[NAME_ROOM];                          /* 128: of the table */
     char from_role[NAME_ROOM], to_role[NAME_ROOM]; /* 192: role names; renamed: from_role is the name before */
 };
