@@ -219,9 +219,9 @@ static int parse(int argc, char **argv, struct settings *settings)
         {NULL, 0, NULL, 0},
     };
     unsigned long number;
-    int option;
+    int option, index = 0;
     opterr = 0;
-    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":h", options, &index)) != -1) {
         switch (option) {
         case NAMESPACE:
             if (optarg[0] == '\0')
@@ -251,7 +251,7 @@ static int parse(int argc, char **argv, struct settings *settings)
         case MAX_TABLES:
         case MAX_BYTES:
             if (!parse_number(optarg, 10, ULONG_MAX, &number))
-                return usage_error("%s wants a number, 0 for no limit, not '%s'", argv[optind - 1], optarg);
+                return usage_error("--%s wants a number, 0 for no limit, not '%s'", options[index].name, optarg);
             *(option == MAX_CLIENTS  ? &settings->keeper.clients_per_uid
               : option == MAX_TABLES ? &settings->keeper.tables_per_uid
                                      : &settings->keeper.bytes_per_uid) = number != 0 ? number : UINT64_MAX;
