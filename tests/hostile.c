@@ -10,6 +10,7 @@
 #include "attacker.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <heir/admin.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -18,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -274,6 +276,45 @@ static int out_of_order(struct agent_self *self, void *arg)
     return 0;
 }
 
+/* Of another user's client nobody gets the page. */
+static int open_as_another(struct agent_self *self, void *arg)
+{
+    struct raw me;
+    (void)arg;
+    if (setgroups(0, NULL) || setgid(1001) || setuid(1001))
+        return -EIO;
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* the change of user has cleared it */
+    int r = raw_open(&me, -1, "evil");
+    self->answer.number = me.id;
+    return r;
+}
+
+static int ask_for_peer(struct agent_self *self, void *arg)
+{
+    struct wire_request q = raw_request(WIRE_PEER, NULL);
+    struct raw me;
+    int r = raw_open(&me, -1, "evil");
+    (void)self;
+    q.id = *(const uint64_t *)arg;
+    return r < 0 ? r : raw_ask(me.fd, &q, -1, NULL, NULL);
+}
+
+static void peer_of_another_user(void)
+{
+    static const char *const mode[] = {"--socket-mode", "0666", NULL};
+    if (geteuid() != 0) {
+        test_skip("it takes root to be another user");
+        return;
+    }
+    REQUIRE_EQ(keeper_start(mode), 0);
+    struct agent *root = agent_new("root"), *other = agent_new(NULL), *asking = agent_new(NULL);
+    CHECK_RC(agent_call(other, open_as_another, NULL, 0), 0);
+    CHECK_RC(agent_call(asking, ask_for_peer, &other->answer.number, sizeof other->answer.number), -EREMOTE);
+    CHECK_RC(agent_call(asking, ask_for_peer, &root->id, sizeof root->id), 0);
+    DO(root, 0, "create t mode=0666"); /* the keeper passes it on */
+    DO(root, -EACCES, "give t %llu", (unsigned long long)other->answer.number);
+}
+
 /* Sound messages with nonsense in them, in any order, with descriptors of any kind. */
 static int nonsense(struct agent_self *self, void *arg)
 {
@@ -516,11 +557,15 @@ static void exhausted_by_clients(void)
     exhaust_descriptors(true);
 }
 
-static const struct test tests[] = {
-    {"malformed messages", malformed_messages},       {"messages out of order", messages_out_of_order},
-    {"messages of nonsense", messages_of_nonsense},   {"surplus descriptors", too_many_descriptors},
-    {"one that never reads", one_that_never_reads},   {"flood of claims", flood_of_claims},
-    {"10,000 connections", ten_thousand_connections}, {NULL, NULL}};
+static const struct test tests[] = {{"malformed messages", malformed_messages},
+                                    {"messages out of order", messages_out_of_order},
+                                    {"peer of another user", peer_of_another_user},
+                                    {"messages of nonsense", messages_of_nonsense},
+                                    {"surplus descriptors", too_many_descriptors},
+                                    {"one that never reads", one_that_never_reads},
+                                    {"flood of claims", flood_of_claims},
+                                    {"10,000 connections", ten_thousand_connections},
+                                    {NULL, NULL}};
 
 static const struct test exhaustion[] = {{"exhausted by connections", exhausted_by_connections},
                                          {"exhausted by clients", exhausted_by_clients},
