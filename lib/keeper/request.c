@@ -46,18 +46,21 @@ static bool administrator(const struct connection *c)
 static int client_create(struct heir_keeper *k, const struct connection *c, const struct wire_request *q,
                          struct keeper_client **client, int *page_fd)
 {
-    uint64_t id = get(&k->space->next_client);
+    uint64_t id;
     char name[SHM_NAME_ROOM], text[24];
-    int r = user_may_open(k, c->user);
+    int fd, r = user_may_open(k, c->user);
 
     if (r < 0)
         return r;
-    if (id > OWNER_ID_MAX)
-        return -EOVERFLOW;
-    set(&k->space->next_client, id + 1); /* before it is used */
-    snprintf(text, sizeof text, "%lu", (unsigned long)id);
-    shm_name(name, k->ns, 'c', text);
-    int fd = shm_create(name, CLIENT_PAGE_BYTES, PAGE_BYTES, 0600);
+    do { /* a page that was set aside keeps its number, also where the namespace's page has forgotten it */
+        id = get(&k->space->next_client);
+        if (id > OWNER_ID_MAX)
+            return -EOVERFLOW;
+        set(&k->space->next_client, id + 1); /* before it is used */
+        snprintf(text, sizeof text, "%lu", (unsigned long)id);
+        shm_name(name, k->ns, 'c', text);
+        fd = shm_create(name, CLIENT_PAGE_BYTES, PAGE_BYTES, 0600);
+    } while (fd == -EEXIST);
     if (fd < 0)
         return fd;
     struct client_page *page = shm_map(fd, CLIENT_PAGE_BYTES, true);
