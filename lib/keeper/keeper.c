@@ -162,7 +162,10 @@ static int take_namespace(struct heir_keeper *k)
     /* a keeper must start, also where memory is full */
     if (shm_populate(page + 1, SPACE_BYTES - PAGE_BYTES) == 0)
         k->journal = (struct journal_entry *)(page + 1);
-    if ((r = head_check(&page->head, SPACE_MAGIC, PAGE_BYTES, PAGE_BYTES)) < 0) {
+    r = head_check(&page->head, SPACE_MAGIC, PAGE_BYTES, PAGE_BYTES);
+    if (r == 0 && (get(&page->next_client) == 0 || get(&page->next_table) == 0))
+        r = -EUCLEAN; /* 0 is the keeper's number, and nobody's */
+    if (r < 0) {
         if (r == -EPROTONOSUPPORT)
             return r;
         k->fresh = true;
