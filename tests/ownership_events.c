@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -95,6 +96,38 @@ static void o15_descriptor_asked_for_late(void)
     DO(a, 0, "give t %llu", (unsigned long long)b->id);
     CHECK_RC(agent_call(b, wait_by_poll, &by_epoll, sizeof by_epoll), 0);
     CHECK_EQ(b->answer.event.reason, HEIR_GIVEN);
+}
+
+static int wait_without_room(struct agent_self *self, void *arg)
+{
+    struct rlimit room, little;
+    const int *ms = arg;
+    unsigned long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "re");
+    if (statm == NULL || fscanf(statm, "%lu", &pages) != 1 || getrlimit(RLIMIT_AS, &room) < 0)
+        return -errno;
+    fclose(statm);
+    little = room;
+    little.rlim_cur = pages * 4096 + (64 << 20);
+    setrlimit(RLIMIT_AS, &little);
+    int rc = heir_wait(self->client, *ms, &self->answer.event);
+    setrlimit(RLIMIT_AS, &room);
+    return rc;
+}
+
+/* The table cannot be mapped when it comes: the event comes when it can. */
+static void o15_no_room_to_map(void)
+{
+    int ms = 300;
+    if (TEST_ASAN || TEST_TSAN)
+        return test_skip("a sanitizer takes all the address space that there is");
+    look_on();
+    struct agent *a = agent_new("a"), *b = agent_new("b");
+    DO(a, 0, "create t");
+    NO_EVENT(b); /* what that needs is there */
+    DO(a, 0, "give t %llu", (unsigned long long)b->id);
+    CHECK_RC(agent_call(b, wait_without_room, &ms, sizeof ms), -ETIMEDOUT);
+    EVENT(b, HEIR_EVENT_TRANSFER, HEIR_GIVEN, "t", NULL);
 }
 
 /* An heir that sleeps in poll learns of a death, of the loss by an order, and of the keeper's end and return. */
@@ -398,6 +431,7 @@ const struct test ownership_events[] = {{"O5 granted too late", o5_granted_too_l
                                         {"O15 one thread waits, another works", o15_one_thread_waits_another_works},
                                         {"O15 descriptor", o15_descriptor},
                                         {"O15 descriptor: asked for late", o15_descriptor_asked_for_late},
+                                        {"O15 no room to map", o15_no_room_to_map},
                                         {"O15 descriptor: all kinds", o15_descriptor_tells_all_kinds},
                                         {"O15 wait is woken", o15_wait_is_woken},
                                         {"O15 many events at once", o15_many_events_at_once},

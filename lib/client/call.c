@@ -138,6 +138,13 @@ static void probe_timer(struct heir *c, bool on)
     timerfd_settime(c->timer, 0, &when, NULL);
 }
 
+void call_look_again(struct heir *c)
+{
+    struct itimerspec once = {.it_value.tv_nsec = PROBE_MS * 1000000L};
+    if (c->socket >= 0) /* else the other one is on */
+        timerfd_settime(c->timer, 0, &once, NULL);
+}
+
 /* The connection is lost, or broken with an error that every waiting request gets. */
 static void hang_up(struct heir *c, int error)
 {

@@ -127,6 +127,9 @@ void call_connected(struct heir *c, int socket);
 /* With the lock held: look whether the connection is alive; come back to a keeper if that is possible at once. */
 void call_service(struct heir *c);
 
+/* Wake heir_wait() in a while: something could not be done now. */
+void call_look_again(struct heir *c);
+
 /* ---- table.c */
 struct heir_table *table_find(struct heir *c, uint64_t id);
 /* The handle of a table, mapped from fd, which is consumed (-1: it is mapped already). With the lock held. */

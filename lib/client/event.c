@@ -127,9 +127,9 @@ static struct heir_table *fetch(struct heir *c, uint64_t id, uint64_t *epoch)
     pthread_mutex_lock(&c->lock);
     if (r == 0)
         r = table_open(c, &reply, fd, &t);
-    else if (r == -EPERM) /* another's: by now, or still */
+    if (r == -EPERM) /* another's: by now, or still */
         *epoch = reply.epoch;
-    else if (r != -ENOENT)
+    else if (r < 0 && r != -ENOENT && r != -EUCLEAN && r != -EPROTONOSUPPORT)
         c->rescan = true;
     return r == 0 ? t : NULL;
 }
@@ -190,17 +190,15 @@ static bool look_at(struct heir *c, uint64_t before, uint64_t now)
 void event_scan(struct heir *c)
 {
     c->rung = bell_count(c->page);
-    c->rescan = false;
     uint64_t count = owned_entries(c->page);
-    if (!make_room(c, count)) {
-        c->rescan = true;
-        return;
-    }
-    for (uint64_t i = 0; i < count; i++) {
+    c->rescan = !make_room(c, count);
+    for (uint64_t i = 0; i < count && i < c->seen_room; i++) {
         uint64_t now = get(&c->page->owned[i]);
         if (c->seen[i] != now && look_at(c, c->seen[i], now))
             c->seen[i] = now;
     }
+    if (c->rescan)
+        call_look_again(c);
 }
 
 /* Clear what made heir_fd() readable. */
