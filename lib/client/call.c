@@ -145,6 +145,15 @@ void call_look_again(struct heir *c)
         timerfd_settime(c->timer, 0, &once, NULL);
 }
 
+static void close_lost(struct heir *c)
+{
+    if (c->lost_socket < 0)
+        return;
+    epoll_ctl(c->arrivals, EPOLL_CTL_DEL, c->lost_socket, NULL); /* a forked child may hold a copy */
+    close(c->lost_socket);
+    c->lost_socket = -1;
+}
+
 /* The connection is lost, or broken with an error that every waiting request gets. */
 static void hang_up(struct heir *c, int error)
 {
@@ -156,10 +165,12 @@ static void hang_up(struct heir *c, int error)
     epoll_ctl(c->epoll, EPOLL_CTL_DEL, c->socket, NULL);
     if (!c->reading)
         epoll_ctl(c->arrivals, EPOLL_CTL_DEL, c->socket, NULL);
-    if (c->reading)
+    if (c->reading) {
+        close_lost(c); /* the one before, of which the reader has not heard yet */
         c->lost_socket = c->socket;
-    else
+    } else {
         close(c->socket);
+    }
     c->socket = -1;
     cds_list_for_each_entry(p, &c->calls, list) {
         if (!p->done) {
@@ -335,10 +346,7 @@ static int await(struct heir *c, struct pending *p, uint64_t deadline)
         if (p->table == NULL || !call_spin(c, rung, deadline))
             sleep_for_arrivals(c, rung, left);
         c->reading = false;
-        if (c->lost_socket >= 0) {
-            close(c->lost_socket);
-            c->lost_socket = -1;
-        }
+        close_lost(c);
         if (!ours_by_now(c, p)) /* else the reply is for whoever reads next, to be thrown away */
             receive(c);
         pthread_cond_broadcast(&c->arrived);
