@@ -296,8 +296,11 @@ void death_retry(struct heir_keeper *k)
     }
     cds_list_for_each_entry_safe(t, next, &k->waited, waited) {
         if (table_owner(k, t) == NULL || owner_ended(k, t)) {
+            cds_list_del(&t->waited);
+            cds_list_add_tail(&t->waited, &k->waited);
             settle(k, t, NULL);
-            break; /* which may have changed the list */
+            keeper_retry_soon(k); /* the list may have changed: the others next time */
+            break;
         }
     }
 }
