@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BURST 64 /* messages taken from one connection before others have their turn */
+#define BURST 64 /* messages taken from one connection, or connections, before others have their turn */
 
 /* More than there is room for, or than this user may have. Nobody is asked to wait for what may never come. */
 static void refuse(struct heir_keeper *k, int fd, const struct ucred *who)
@@ -27,7 +27,7 @@ static void refuse(struct heir_keeper *k, int fd, const struct ucred *who)
 
 void connection_accept(struct heir_keeper *k)
 {
-    for (;;) {
+    for (int i = 0; i < BURST; i++) {
         int fd = accept4(k->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
             if (errno == EINTR || errno == ECONNABORTED)

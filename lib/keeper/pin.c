@@ -54,17 +54,22 @@ static void unpin(struct pin_note *pin)
 
 int pin_grant(struct keeper_table *t, struct keeper_client *c, uint64_t *txn)
 {
-    unsigned slot = 0;
+    unsigned slot = 0, tries = TRIES;
     uint64_t next;
+    struct pin_note *mine, *after;
 
     while (slot < PINS_A_CLIENT && get(&c->page->pins[slot].table) != 0)
         slot++;
     if (slot == PINS_A_CLIENT)
         return -EBUSY;
+    /* one that its client has taken back by itself: so there are never more notes than slots */
+    cds_list_for_each_entry_safe(mine, after, &c->pins, mine) {
+        if (mine->slot == slot)
+            unpin(mine);
+    }
     struct pin_note *pin = pin_note_new(t, c, slot, 0);
     if (pin == NULL)
         return -ENOMEM;
-    unsigned tries = TRIES;
     do { /* see history.c: the writer may be about to let this very state go */
         *txn = pin->txn = get(&t->page->view.committed);
         set(&c->page->pins[slot].txn, *txn);
