@@ -55,14 +55,14 @@ void lease_look(struct heir_keeper *k)
     if (read(k->lease_fd, &expired, sizeof expired) < 0)
         return;
     cds_list_for_each_entry_safe(t, next, &k->leased, leased) {
+        uint64_t epoch = owner_epoch(get(&t->page->owner)), state = state_of(t);
         const struct keeper_client *owner = table_owner(k, t);
-        uint64_t state = state_of(t);
         if (state != t->lease_state || owner == NULL) {
             t->lease_state = state;
             t->lease_since_ns = now;
         } else if (now - t->lease_since_ns >= t->lease_ms * UINT64_C(1000000) && !reign_ordered(k, t, owner)) {
             journal_table(k, HEIR_LEASE_OVER, t, owner);
-            reign_revoke(k, t, true, NULL, NULL);
+            reign_revoke(k, t, epoch, true, NULL, NULL);
             t->lease_since_ns = now; /* if it cannot be done now, it is tried again after another lease */
         }
     }

@@ -351,19 +351,28 @@ void reign_orders_unheard(struct heir_keeper *k, const struct connection *c)
     }
 }
 
-int reign_revoke(struct heir_keeper *k, struct keeper_table *t, bool force, struct connection *c,
+int reign_revoke(struct heir_keeper *k, struct keeper_table *t, uint64_t epoch, bool force, struct connection *c,
                  const struct wire_request *q)
 {
-    struct keeper_client *owner = table_owner(k, t);
-    int r;
+    struct keeper_client *owner;
+    uint64_t word;
+    int r, tries = TRIES;
 
-    if (owner == NULL)
-        return -EALREADY;
-    do {
-        r = reign_pass(k, t, NULL, 0, &(struct passing){.reason = HEIR_REVOKED});
-    } while (r == -EAGAIN);
+    do { /* again when it has been given away meanwhile */
+        word = get(&t->page->owner);
+        owner = table_owner(k, t);
+        if (owner == NULL)
+            return -EALREADY;
+        if (epoch != 0 && owner_epoch(word) != epoch)
+            return -EAGAIN;
+        r = reign_pass(k, t, NULL, owner_epoch(word), &(struct passing){.reason = HEIR_REVOKED});
+    } while ((r == -EAGAIN || (r == -EBUSY && get(&t->page->owner) != word)) && --tries > 0);
     if (r != -EBUSY || !force)
-        return r;
+        return r == -EAGAIN ? -EBUSY : r;
+    /* The owner word, and who holds the mutex, is what those who may write to the table make it: nobody is killed for
+     * another user's table. */
+    if (owner->uid != t->uid)
+        return -EACCES;
     struct order *o = malloc(sizeof *o);
     if (o == NULL)
         return -ENOMEM;
@@ -418,12 +427,17 @@ void reign_destroy_locked(struct heir_keeper *k, struct keeper_table *t)
     }
 }
 
-int reign_destroy(struct heir_keeper *k, struct keeper_table *t)
+int reign_destroy(struct heir_keeper *k, struct keeper_table *t, uint64_t epoch)
 {
     int r = reign_lock(k, t);
-    if (r == 0)
-        reign_destroy_locked(k, t);
-    return r;
+    if (r < 0)
+        return r;
+    if (epoch != 0 && epoch != owner_epoch(get(&t->page->owner))) {
+        reign_unlock(t);
+        return -EAGAIN;
+    }
+    reign_destroy_locked(k, t);
+    return 0;
 }
 
 int reign_create(struct heir_keeper *k, struct keeper_client *c, const struct wire_request *q,

@@ -281,28 +281,31 @@ static int attach(struct heir_keeper *k, struct connection *c, const struct wire
     return REPLIED;
 }
 
-/* The table that this request is about; it must be the asking client's own. */
-static int own(struct heir_keeper *k, const struct connection *c, const struct wire_request *q, struct keeper_table **t)
+/* The table that this request is about; it must be the asking client's own, in this epoch. */
+static int own(struct heir_keeper *k, const struct connection *c, const struct wire_request *q, struct keeper_table **t,
+               uint64_t *epoch)
 {
     *t = table_by_id(k, q->table);
     if (*t == NULL)
         return -ENOENT;
-    if (q->epoch != 0 && q->epoch != owner_epoch(get(&(*t)->page->owner)))
+    uint64_t word = get(&(*t)->page->owner);
+    *epoch = owner_epoch(word);
+    if (q->epoch != 0 && q->epoch != *epoch)
         return -EPERM;
-    return table_owner(k, *t) == c->client ? 0 : -EPERM;
+    return owner_id(word) == c->client->id && table_owner(k, *t) == c->client ? 0 : -EPERM;
 }
 
-static int pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, const struct wire_request *q,
-                const struct passing *how)
+/* Another thread of the owner has been quicker, and given it away. */
+static int quicker(int r)
 {
-    int r = reign_pass(k, t, to, q->epoch, how);
-    return r == -EAGAIN ? -EPERM : r; /* another thread of the owner has been quicker */
+    return r == -EAGAIN ? -EPERM : r;
 }
 
 static int give(struct heir_keeper *k, const struct connection *c, const struct wire_request *q)
 {
     struct keeper_table *t;
-    int r = own(k, c, q, &t);
+    uint64_t epoch;
+    int r = own(k, c, q, &t, &epoch);
 
     if (r < 0)
         return r;
@@ -313,7 +316,8 @@ static int give(struct heir_keeper *k, const struct connection *c, const struct 
         return -ESRCH;
     if (!may_own(k, to->uid, to->gid, t))
         return -EACCES;
-    return pass(k, t, to, q, &(struct passing){.reason = HEIR_GIVEN, .data = q->data, .data_len = q->data_len});
+    const struct passing how = {.reason = HEIR_GIVEN, .data = q->data, .data_len = q->data_len};
+    return quicker(reign_pass(k, t, to, epoch, &how));
 }
 
 /* What a client needs to give to another without us: both are one user's, and could trace each other as well. */
@@ -392,7 +396,7 @@ static int revoke_table(struct heir_keeper *k, struct connection *c, const struc
     t = table_by_name(k, q->name);
     if (t == NULL)
         return -ENOENT;
-    return reign_revoke(k, t, (q->flags & WIRE_FORCE) != 0, c, q);
+    return reign_revoke(k, t, 0, (q->flags & WIRE_FORCE) != 0, c, q);
 }
 
 static int pin(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
@@ -442,6 +446,7 @@ static int find(struct heir_keeper *k, struct connection *c, const struct wire_r
 static int handle(struct heir_keeper *k, struct connection *c, const struct wire_request *q, int *fd)
 {
     struct keeper_table *t;
+    uint64_t epoch;
     int r;
 
     switch (q->head.type) {
@@ -483,16 +488,16 @@ static int handle(struct heir_keeper *k, struct connection *c, const struct wire
         death_of(k, c->client, clock_mono_ns());
         return 0;
     }
-    if ((r = own(k, c, q, &t)) < 0)
+    if ((r = own(k, c, q, &t, &epoch)) < 0)
         return r;
     switch (q->head.type) {
     case WIRE_OPEN:
         request_reply_table(k, c, q, t, WIRE_WRITABLE, 0);
         return REPLIED;
     case WIRE_RELEASE:
-        return pass(k, t, NULL, q, &(struct passing){.reason = HEIR_RELEASED});
+        return quicker(reign_pass(k, t, NULL, epoch, &(struct passing){.reason = HEIR_RELEASED}));
     case WIRE_DESTROY:
-        return reign_destroy(k, t);
+        return quicker(reign_destroy(k, t, epoch));
     case WIRE_SET_HEIR:
         return set_heir(t, q);
     case WIRE_RENAME:

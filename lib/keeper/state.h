@@ -231,12 +231,13 @@ void reign_answer_owner(struct heir_keeper *k, struct keeper_table *t);
  * -EAGAIN: its owner has just passed it on, or this epoch (0: any) is over. */
 int reign_pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, uint64_t epoch,
                const struct passing *how);
-int reign_destroy(struct heir_keeper *k, struct keeper_table *t);
-void reign_destroy_locked(struct heir_keeper *k, struct keeper_table *t); /* the mutex is let go */
+int reign_destroy(struct heir_keeper *k, struct keeper_table *t, uint64_t epoch); /* as reign_pass() */
+void reign_destroy_locked(struct heir_keeper *k, struct keeper_table *t);         /* the mutex is let go */
 int reign_create(struct heir_keeper *k, struct keeper_client *c, const struct wire_request *q,
                  struct keeper_table **table);
-/* Take the table from its owner, who is killed if need be: REPLIED: by an order, which is answered later. */
-int reign_revoke(struct heir_keeper *k, struct keeper_table *t, bool force, struct connection *c,
+/* Take the table from its owner (in this epoch; 0: whichever), who is killed if need be: REPLIED: by an order, which is
+ * answered later. */
+int reign_revoke(struct heir_keeper *k, struct keeper_table *t, uint64_t epoch, bool force, struct connection *c,
                  const struct wire_request *q);
 /* A client that has ended may have passed the table on, and still hold the writer mutex: true: it does not any more. */
 bool reign_free_writer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *dead);
