@@ -102,7 +102,7 @@ int owner_pass(struct table_page *page, const struct party *from, const struct p
     if (epoch + 2 > EPOCH_MAX)
         return -EOVERFLOW;
     if (to->page != NULL) {
-        if (get(&to->page->dead) != 0)
+        if (get(&to->page->dead) != 0 || get(&to->page->closing) != 0)
             return -ESRCH;
         if ((entry = owned_add(to->page, table, epoch + 1)) < 0)
             return (int)entry;
