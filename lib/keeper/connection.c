@@ -16,13 +16,16 @@
 #define BURST 64 /* messages taken from one connection, or connections, before others have their turn */
 
 /* More than there is room for, or than this user may have. Nobody is asked to wait for what may never come. */
-static void refuse(struct heir_keeper *k, int fd, const struct ucred *who)
+static void refuse(struct heir_keeper *k, int fd, const struct ucred *who, struct keeper_user *user)
 {
     if (!k->short_of_descriptors)
         keeper_log(k, HEIR_LOG_ERROR, "pid %d, uid %u: too many connections, refused", who->pid, who->uid);
     k->short_of_descriptors = true;
     journal_count(k, COUNT_REFUSED_CONNECTIONS, 1);
-    close(fd);
+    if (user != NULL)
+        user_close(user, fd);
+    else
+        close(fd);
 }
 
 void connection_accept(struct heir_keeper *k)
@@ -48,7 +51,7 @@ void connection_accept(struct heir_keeper *k)
         struct connection *c =
             fd < k->descriptors && user != NULL && user_may_connect(k, user) == 0 ? calloc(1, sizeof *c) : NULL;
         if (c == NULL) {
-            refuse(k, fd, &who);
+            refuse(k, fd, &who, user);
             continue;
         }
         *c = (struct connection){.fd = fd, .uid = who.uid, .gid = who.gid, .pid = who.pid, .user = user};
@@ -65,7 +68,7 @@ void connection_close(struct heir_keeper *k, struct connection *c)
     struct keeper_client *client = c->client;
 
     epoll_ctl(k->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL); /* a forked child of ours may hold a copy */
-    close(c->fd);
+    user_close(c->user, c->fd);                         /* with what it may still bring */
     cds_list_del(&c->all);
     c->user->connections--;
     reign_orders_unheard(k, c);
@@ -96,15 +99,25 @@ static int check(const struct wire_request *q, size_t got)
     return 0;
 }
 
+static void close_all(struct keeper_user *user, const int fds[WIRE_FDS_MOST])
+{
+    for (unsigned i = 0; i < WIRE_FDS_MOST && fds[i] >= 0; i++)
+        user_close(user, fds[i]);
+}
+
 void connection_receive(struct heir_keeper *k, struct connection *c)
 {
     for (int i = 0; i < BURST; i++) {
         struct wire_request q;
         size_t got = 0;
-        int fd, r = wire_receive(c->fd, &q, sizeof q, &got, &fd, 1);
+        int fds[WIRE_FDS_MOST], r = wire_receive(c->fd, &q, sizeof q, &got, fds, WIRE_FDS_MOST);
 
         if (r == -EAGAIN)
             return;
+        if (r == 0 && fds[1] >= 0)
+            r = -EPROTO;
+        if (r < 0)
+            close_all(c->user, fds);
         if (r < 0 || got == 0) {
             if (r == -EPROTO)
                 journal_count(k, COUNT_REFUSED_MESSAGES, 1);
@@ -122,14 +135,12 @@ void connection_receive(struct heir_keeper *k, struct connection *c)
             }
             keeper_log(k, HEIR_LOG_NOTICE, "pid %d, uid %u: %s, disconnected", c->pid, c->uid,
                        r == -EPROTO ? "malformed message" : "another protocol version");
-            if (fd >= 0)
-                close(fd);
+            close_all(c->user, fds);
             connection_close(k, c);
             return;
         }
-        request_handle(k, c, &q, &fd);
-        if (fd >= 0)
-            close(fd);
+        request_handle(k, c, &q, fds);
+        close_all(c->user, fds);
     }
 }
 

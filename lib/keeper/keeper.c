@@ -240,7 +240,7 @@ static void tear_down(struct heir_keeper *k)
         unlink(k->socket);
     close_fd(&k->listen_fd);
     cds_list_for_each_entry_safe(n, next, &k->connections, all) {
-        close(n->fd);
+        user_close(n->user, n->fd);
         free(n);
     }
     cds_list_for_each_entry(c, &k->clients, all) {

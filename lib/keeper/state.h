@@ -67,6 +67,7 @@ struct keeper_client {
 struct keeper_user {
     uint32_t uid;
     uint64_t connections, clients, tables, bytes;
+    struct closer *closer; /* NULL: none yet */
     struct cds_lfht_node by_uid;
 };
 
@@ -189,6 +190,9 @@ void client_forget(struct heir_keeper *k, struct keeper_client *c);
 /* ---- user.c */
 struct keeper_user *user_of(struct heir_keeper *k, uint32_t uid); /* NULL: no memory */
 void users_free(struct heir_keeper *k);
+/* Close what came from this user: it may be something that makes who closes it last wait, a socket that lingers or a
+ * file of a file system of its own. */
+void user_close(struct keeper_user *u, int fd);
 /* Whether it may have one more: 0, -EDQUOT. */
 int user_may_connect(const struct heir_keeper *k, const struct keeper_user *u);
 int user_may_open(const struct heir_keeper *k, const struct keeper_user *u);

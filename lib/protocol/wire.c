@@ -40,17 +40,15 @@ int wire_send(int socket, const void *message, size_t bytes, const int *fds, uns
 
 int wire_receive(int socket, void *message, size_t bytes, size_t *got, int *fds, unsigned most)
 {
-    enum { MOST = 16 };
     union {
         struct cmsghdr align;
-        char room[CMSG_SPACE(sizeof(int) * MOST)];
+        char room[CMSG_SPACE(sizeof(int) * WIRE_FDS_MOST)]; /* what finds no room is closed by the kernel, here */
     } control;
     struct iovec part = {message, bytes};
     struct msghdr m = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
     ssize_t n;
     unsigned count = 0;
-    int came[MOST];
 
     for (unsigned i = 0; i < most; i++)
         fds[i] = -1;
@@ -66,19 +64,20 @@ int wire_receive(int socket, void *message, size_t bytes, size_t *got, int *fds,
         if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
             continue;
         int here = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-        for (int i = 0; i < here && count < MOST; i++)
-            memcpy(&came[count++], CMSG_DATA(c) + (size_t)i * sizeof(int), sizeof(int));
+        for (int i = 0; i < here; i++, count++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(c) + (size_t)i * sizeof(int), sizeof(int));
+            if (count < most)
+                fds[count] = fd;
+            else
+                close(fd);
+        }
     }
     *got = (size_t)n;
-    if (count > most || (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
-        /* one descriptor always fits: when it did not come, there was no number free for it */
-        int r = count <= most && (m.msg_flags & MSG_TRUNC) == 0 ? -EMFILE : -EPROTO;
-        while (count > 0)
-            close(came[--count]);
-        return r;
-    }
-    memcpy(fds, came, count * sizeof(int));
-    return 0;
+    if (count > most || (m.msg_flags & MSG_TRUNC) != 0)
+        return -EPROTO;
+    /* there is room for all: when one did not come, there was no number free for it */
+    return (m.msg_flags & MSG_CTRUNC) != 0 ? -EMFILE : 0;
 }
 
 bool wire_text_ok(const char text[NAME_ROOM])

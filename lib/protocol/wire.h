@@ -85,14 +85,15 @@ struct wire_reply {
     char version[16];
 };
 
-#define WIRE_FDS 2 /* the most that travel with a message */
+#define WIRE_FDS      2   /* the most that travel with a message */
+#define WIRE_FDS_MOST 253 /* the most that the kernel lets anybody send with one */
 
 /* Send one message, with `count` descriptors. Never waits: -EAGAIN. -EPIPE when the other end is gone. */
 int wire_send(int socket, const void *message, size_t bytes, const int *fds, unsigned count);
 
 /* Receive one message of at most `bytes`; *got is its length, 0 when the other end has closed. fds: descriptors that
- * came with it (the caller closes them), else -1. Never waits: -EAGAIN. -EPROTO: it was too long, or had more than
- * `most` descriptors; all are closed. -EMFILE: a descriptor could not be taken. */
+ * came with it (the caller closes them, also on errors), else -1. Never waits: -EAGAIN. -EPROTO: it was too long, or
+ * had more than `most` descriptors; the others are closed. -EMFILE: a descriptor could not be taken. */
 int wire_receive(int socket, void *message, size_t bytes, size_t *got, int *fds, unsigned most);
 
 /* Strings that came over the wire end within their field. */
