@@ -24,6 +24,7 @@
 #endif
 #define LOOKS         20 /* at threads that run, before they are taken to live: 2 ms */
 #define LOOK_AGAIN_NS 50000
+#define THREADS_MOST  500 /* that are looked at for one answer: some milliseconds */
 #define PF_EXITING    0x4 /* of the flags that /proc shows: stable since long before robust mutexes */
 
 /* Fields of /proc/PID/stat; see proc(5). */
@@ -127,8 +128,9 @@ void process_watch(struct heir_keeper *k, struct keeper_client *client, const st
 /* What is to be done with each thread of a client's process; true stops. task: /proc/PID/task/TID/. */
 typedef bool each_thread(const struct keeper_client *c, int32_t tid, const char *task, void *arg);
 
-/* 1: stopped; 0: not; -errno: they cannot be seen. */
-static int threads_walk(const struct keeper_client *c, each_thread *each, void *arg)
+/* 1: stopped; 0: not; -errno: they cannot be seen; -E2BIG: they are too many. *most: how many may still be looked at.
+ */
+static int threads_walk(const struct keeper_client *c, unsigned *most, each_thread *each, void *arg)
 {
     char path[64];
     struct dirent *entry;
@@ -141,6 +143,11 @@ static int threads_walk(const struct keeper_client *c, each_thread *each, void *
     while (r == 0 && (entry = readdir(folder)) != NULL) {
         char task[sizeof path + sizeof entry->d_name + 2];
         int32_t tid = atoi(entry->d_name);
+        if (tid > 0 && (*most)-- == 0) {
+            *most = 0;
+            r = -E2BIG;
+            break;
+        }
         snprintf(task, sizeof task, "%s/%s/", path, entry->d_name);
         r = tid > 0 && each(c, tid, task, arg);
     }
@@ -185,12 +192,15 @@ static bool lives(const struct keeper_client *c, int32_t tid, const char *task, 
  * first one, and may be missed meanwhile: so the first one, whichever that is by then, has to be seen ending, too. */
 static bool all_ended(const struct keeper_client *c)
 {
+    unsigned most = THREADS_MOST;
     for (int i = 0; i < LOOKS; i++) {
         struct stat_line first;
         bool unclear = false;
-        int r = threads_walk(c, lives, &unclear);
+        int r = threads_walk(c, &most, lives, &unclear);
         if (r == 1)
             return false;
+        if (r == -E2BIG)
+            return read_stat(c->stat, &first) && told_to_end(&first);
         if (!unclear && (!read_stat(c->stat, &first) || told_to_end(&first)))
             return true;
         nanosleep(&(struct timespec){.tv_nsec = LOOK_AGAIN_NS}, NULL);
@@ -218,7 +228,8 @@ static bool is_clients(const struct keeper_client *c, int32_t tid, const char *t
 bool process_lost_thread(const struct keeper_client *c)
 {
     struct stat_line line;
-    return read_stat(c->stat, &line) && threads_walk(c, is_clients, NULL) == 0;
+    unsigned most = THREADS_MOST;
+    return read_stat(c->stat, &line) && threads_walk(c, &most, is_clients, NULL) == 0;
 }
 
 void process_cause(struct keeper_client *c)

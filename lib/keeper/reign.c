@@ -25,7 +25,8 @@
 #include <unistd.h>
 
 #define CLAIMS_A_CLIENT 1024 /* in line at once */
-#define TRIES           100  /* of a busy writer mutex, before the table is put off: a put takes less than this */
+#define DUMPS_EVERY_NS  1000000
+#define TRIES           100 /* of a busy writer mutex, before the table is put off: a put takes less than this */
 
 bool client_lives(const struct keeper_client *c)
 {
@@ -85,6 +86,18 @@ static bool thread_of_other(struct heir_keeper *k, const struct keeper_client *d
     return false;
 }
 
+/* Is it proven, by now, that no thread of it runs again? It may have thousands of tables: asked once in a while. */
+static bool proven(struct keeper_client *c)
+{
+    uint64_t now = c->proven ? 0 : clock_mono_ns();
+
+    if (!c->proven && now - c->dumps_seen_ns >= DUMPS_EVERY_NS) {
+        c->proven = process_dumps(c);
+        c->dumps_seen_ns = clock_mono_ns();
+    }
+    return c->proven;
+}
+
 /*
  * Can the holder of the mutex never let it go, although the kernel has not said so? The process is gone and the robust
  * list was damaged or cut off; or it dumps core, and the kernel will come to the list when that is done. In a protected
@@ -95,8 +108,6 @@ static bool held_by_the_dead(struct heir_keeper *k, struct keeper_table *t)
     struct keeper_client *owner = table_owner(k, t);
     if (owner == NULL || !owner->dying)
         return false;
-    if (!owner->proven)
-        owner->proven = process_dumps(owner);
     uint32_t holder = robust_holder(&t->page->writer.mutex);
     return owner->proven &&
            (holder == (uint32_t)owner->tid || (t->access != HEIR_PUBLIC && !thread_of_other(k, owner, holder)));
@@ -141,9 +152,7 @@ bool reign_free_writer(struct heir_keeper *k, struct keeper_table *t, struct kee
 
     if (holder != (uint32_t)dead->tid || thread_of_other(k, dead, holder))
         return false;
-    if (!dead->proven)
-        dead->proven = process_dumps(dead);
-    if (dead->proven) /* else the kernel is about to let it go */
+    if (proven(dead)) /* else the kernel is about to let it go */
         robust_bury(&t->page->writer.mutex);
     return dead->proven;
 }
@@ -214,8 +223,7 @@ int reign_wait_in_line(struct heir_keeper *k, struct keeper_table *t, struct kee
     count_waiting(k, t, true);
     if (table_owner(k, t) != NULL) { /* it maps the memory while it waits */
         journal_count(k, COUNT_CLAIMS_WAITED, 1);
-        claim->mapped = true;
-        request_reply_table(k, c->connection, q, t, WIRE_WRITABLE, -EINPROGRESS);
+        claim->mapped = request_reply_table(k, c->connection, q, t, WIRE_WRITABLE, -EINPROGRESS);
     }
     if (table_owner(k, t) == NULL)
         reign_grant(k, t);

@@ -160,7 +160,7 @@ static int ready(struct heir_keeper *k, struct keeper_client *client)
 
 /* ---- Tables ------------------------------------------------------------------------------------------- */
 
-void request_reply_table(struct heir_keeper *k, struct connection *c, const struct wire_request *q,
+bool request_reply_table(struct heir_keeper *k, struct connection *c, const struct wire_request *q,
                          struct keeper_table *t, enum wire_memory memory, int error)
 {
     char name[SHM_NAME_ROOM];
@@ -169,6 +169,8 @@ void request_reply_table(struct heir_keeper *k, struct connection *c, const stru
     if (memory != WIRE_MAPPED) {
         shm_name(name, k->ns, 't', t->name);
         fd = shm_open_object(name, memory == WIRE_WRITABLE);
+        if (fd < 0 && error == -EINPROGRESS)
+            return false;
         error = fd < 0 ? fd : error;
     }
     struct wire_reply reply = {.error = error,
@@ -179,6 +181,7 @@ void request_reply_table(struct heir_keeper *k, struct connection *c, const stru
     connection_reply(c, q, &reply, fd);
     if (fd >= 0)
         close(fd);
+    return error == 0 || error == -EINPROGRESS;
 }
 
 static int check_options(const struct wire_request *q)

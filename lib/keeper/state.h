@@ -47,6 +47,7 @@ struct keeper_client {
     bool ready;                    /* its life mutex has been locked */
     bool dying;                    /* being reclaimed: waits for a writer mutex */
     bool proven;                   /* its process, or it, is proven to have ended, or never to run again */
+    uint64_t dumps_seen_ns;        /* when it was last looked whether it dumps core */
     bool untold;                   /* the journal does not know yet that it has ended, or of all its tables */
     bool told;                     /* the journal knows that it has ended */
     enum heir_cause cause;         /* how it has ended */
@@ -325,8 +326,9 @@ void connection_reply_with(struct connection *c, const struct wire_request *q, s
  * kept. */
 void request_handle(struct heir_keeper *k, struct connection *c, const struct wire_request *q, int *fd);
 bool may_own(const struct heir_keeper *k, uint32_t uid, uint32_t gid, const struct keeper_table *t);
-/* Open a table's memory for a client and reply with it. error: 0, or -EINPROGRESS: it waits in line for it. */
-void request_reply_table(struct heir_keeper *k, struct connection *c, const struct wire_request *q,
+/* Open a table's memory for a client and reply with it. error: 0, or -EINPROGRESS: it waits in line for it. false: it
+ * cannot be opened; then who waits in line is told nothing, since he is still in it. */
+bool request_reply_table(struct heir_keeper *k, struct connection *c, const struct wire_request *q,
                          struct keeper_table *t, enum wire_memory memory, int error);
 #define REPLIED 1 /* a handler's: the reply has been sent, or will be */
 
