@@ -364,8 +364,8 @@ static void info_tells_of_a_death(void)
             CHECK(json_is_null(json_object_get(object, "last_death")));
         json_decref(object);
         agent_send(a, "die %s", ends[i].how);
-        CHECK_RC(agent_reap(a, PATIENCE), 0);
         CHECK(wait_until(is_the_keepers, (char[]){"t"}, PATIENCE));
+        CHECK_RC(agent_reap(a, PATIENCE), 0); /* not before: what has been reaped tells nobody how it ended */
         object = CTL_JSON(0, "info", "t");
         const json_t *death = json_object_get(object, "last_death");
         CHECK_STR(text(object, "reason"), "inherited");
