@@ -507,9 +507,9 @@ static void without_a_keeper(void)
 
 static void wrong_usage(void)
 {
-    static const char *const verbs[] = {"ls",   "info",    "clients", "check",  "get",  "put",   "del",
-                                        "dump", "load",    "give",    "revoke", "rm",   "purge", "ping",
-                                        "run",  "explain", "events",  "stats",  "watch"};
+    static const char *const verbs[] = {"ls",   "info",    "clients", "check",  "get",   "put",   "del",
+                                        "dump", "load",    "give",    "revoke", "rm",    "purge", "ping",
+                                        "run",  "explain", "events",  "stats",  "watch", "gc"};
     char path[200];
     CTL(2, "nonsense");
     CHECK_STR(out.out, "");

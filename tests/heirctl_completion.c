@@ -52,6 +52,7 @@ static void in_bash(void)
     TAB("events --", "--count --follow --help --json --namespace --socket ");
     TAB("stats --pr", "--prometheus ");
     TAB("watch brea", "bread ");
+    TAB("gc --d", "--dry-run ");
     TAB("info ''", "bre.ad-_ bread cake ");
     TAB("info brea", "bread ");
     TAB("check c", "cake ");

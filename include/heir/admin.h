@@ -38,6 +38,35 @@ HEIR_API int heir_ping(const struct heir_open_options *options, struct heir_keep
  */
 HEIR_API int heir_revoke(const struct heir_open_options *options, const char *table, bool force);
 
+/*
+ * Remove a table that no client owns, also one that is damaged and has been set aside. Who has it open goes on reading
+ * its last state, if there is any. -ENOENT; -EBUSY while a client owns it, or somebody writes to it.
+ */
+HEIR_API int heir_remove(const struct heir_open_options *options, const char *table);
+
+/* Why a thing in shared memory provably belongs to nobody. */
+enum heir_leftover_why {
+    HEIR_LEFTOVER_HALF = 1,  /* it was being created, by a keeper that was killed meanwhile */
+    HEIR_LEFTOVER_DESTROYED, /* a table that was destroyed by a keeper that was killed before it could remove it */
+    HEIR_LEFTOVER_DEAD       /* a client that has ended, and owns nothing */
+};
+struct heir_leftover {
+    char kind;                    /* 't' table, 'c' client */
+    char name[HEIR_NAME_MAX + 1]; /* of the table; the client's id */
+    enum heir_leftover_why why;
+    uint64_t bytes; /* of memory that it takes */
+    uint64_t reserved[4];
+};
+typedef int heir_leftover_found(const struct heir_leftover *leftover, void *arg);
+
+/*
+ * Find what keepers and clients that were killed have left, and remove it if `remove` says so: `found` (may be NULL) is
+ * called for each, after it has been removed; non-zero stops and is returned. Only in a namespace without a keeper
+ * (-EBUSY), which would do the same at its start; nothing is touched that it would adopt or hand on. This process must
+ * be allowed to write the namespace's memory (-EACCES): what it may not open stays, and then so do all clients.
+ */
+HEIR_API int heir_collect(const char *ns, bool remove, heir_leftover_found *found, void *arg);
+
 #ifdef __cplusplus
 }
 #endif

@@ -50,6 +50,17 @@ int heir_ping(const struct heir_open_options *options, struct heir_keeper_status
     return 0;
 }
 
+int heir_remove(const struct heir_open_options *options, const char *table)
+{
+    struct wire_request q = {.head.type = WIRE_REMOVE};
+    struct wire_reply reply;
+
+    if (!name_valid(table))
+        return -EINVAL;
+    strcpy(q.name, table);
+    return ask(options, &q, &reply);
+}
+
 int heir_revoke(const struct heir_open_options *options, const char *table, bool force)
 {
     struct wire_request q = {.head.type = WIRE_REVOKE, .flags = force ? WIRE_FORCE : 0};

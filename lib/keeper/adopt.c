@@ -64,7 +64,7 @@ static int scan(struct heir_keeper *k, char kind, visit_object *visit)
                        strerror(fd < 0 ? -fd : errno));
             if (kind == 't') {
                 k->damaged++;
-                journal_damaged(k, object + strlen(prefix));
+                journal_name(k, HEIR_DAMAGED, object + strlen(prefix));
             }
         } else {
             r = visit(k, object + strlen(prefix), fd, (uint64_t)st.st_size);
@@ -87,7 +87,7 @@ static void set_aside(struct heir_keeper *k, char kind, const char *name, int er
 {
     if (kind == 't') {
         k->damaged++;
-        journal_damaged(k, name);
+        journal_name(k, HEIR_DAMAGED, name);
     }
     keeper_log(k, HEIR_LOG_ERROR, "%s %s: %s, set aside", kind == 't' ? "table" : "client", name,
                error == -EPROTONOSUPPORT ? "made by another version of libheir" : "damaged");
@@ -127,7 +127,7 @@ static int adopt_client(struct heir_keeper *k, const char *name, int fd, uint64_
     return 0;
 }
 
-static int check_table(const struct table_page *page, uint64_t bytes)
+int adopt_check_table(const struct table_page *page, uint64_t bytes)
 {
     int r = head_check(&page->head, TABLE_MAGIC, bytes, HEIR_TABLE_MIN);
     if (r < 0)
@@ -149,7 +149,7 @@ static int adopt_table(struct heir_keeper *k, const char *name, int fd, uint64_t
     int r = page != NULL ? shm_populate(page, PAGE_BYTES) : -EUCLEAN;
 
     if (r == 0)
-        r = check_table(page, bytes);
+        r = adopt_check_table(page, bytes);
     if (r == 0 && (!name_valid(name) || table_by_id(k, page->head.id) != NULL))
         r = -EUCLEAN;
     bool destroyed = r == 0 && get(&page->destroyed) != 0;
@@ -219,17 +219,44 @@ static int purge_client(struct heir_keeper *k, const char *name, int fd, uint64_
     return 0;
 }
 
-static int purge_table(struct heir_keeper *k, const char *name, int fd, uint64_t bytes)
+/* Its owner may live: let its writes be refused. */
+static void mark_destroyed(int fd, uint64_t bytes)
 {
     struct table_page *page = bytes >= PAGE_BYTES ? shm_map(fd, PAGE_BYTES, true) : NULL;
-    if (page != NULL) {
-        /* its owner may live: let its writes be refused */
-        if (shm_populate(page, PAGE_BYTES) == 0 && check_table(page, bytes) == 0)
-            set(&page->destroyed, 1);
-        munmap(page, PAGE_BYTES);
-    }
+    if (page == NULL)
+        return;
+    if (shm_populate(page, PAGE_BYTES) == 0 && adopt_check_table(page, bytes) == 0)
+        set(&page->destroyed, 1);
+    munmap(page, PAGE_BYTES);
+}
+
+static int purge_table(struct heir_keeper *k, const char *name, int fd, uint64_t bytes)
+{
+    mark_destroyed(fd, bytes);
     remove_object(k, 't', name);
     keeper_log(k, HEIR_LOG_NOTICE, "table %s: purged", name);
+    return 0;
+}
+
+int adopt_remove(struct heir_keeper *k, const char *name)
+{
+    char object[SHM_NAME_ROOM];
+    struct stat st;
+
+    shm_name(object, k->ns, 't', name);
+    int fd = shm_open_object(object, true);
+    if (fd < 0)
+        return fd;
+    uint64_t bytes = fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+    mark_destroyed(fd, bytes);
+    close(fd);
+    int r = shm_remove(object);
+    if (r < 0)
+        return r;
+    if (k->damaged > 0)
+        k->damaged--;
+    journal_name(k, HEIR_DESTROYED, name);
+    keeper_log(k, HEIR_LOG_NOTICE, "table %s: destroyed; it had been set aside", name);
     return 0;
 }
 

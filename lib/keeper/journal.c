@@ -260,11 +260,11 @@ void journal_renamed(struct heir_keeper *k, const struct keeper_table *t, const 
     note(k, &e);
 }
 
-void journal_damaged(struct heir_keeper *k, const char *name)
+void journal_name(struct heir_keeper *k, enum heir_happened kind, const char *name)
 {
-    struct journal_entry e = {.kind = HEIR_DAMAGED, .when_ns = clock_real_ns()};
+    struct journal_entry e = {.kind = kind, .when_ns = clock_real_ns()};
     snprintf(e.name, sizeof e.name, "%s", name);
-    journal_count(k, COUNT_TABLES_DAMAGED, 1);
+    journal_count(k, kind == HEIR_DAMAGED ? COUNT_TABLES_DAMAGED : COUNT_TABLES_DESTROYED, 1);
     write_down(k, &e); /* the log says what is the matter */
 }
 

@@ -125,8 +125,7 @@ static void *loop(void *arg)
 
 /* ---- Starting and stopping ---------------------------------------------------------------------------- */
 
-/* The namespace's page, locked: one keeper a namespace, until this process ends or stops it. */
-static int take_namespace(struct heir_keeper *k)
+int keeper_take_namespace(struct heir_keeper *k)
 {
     char name[SHM_NAME_ROOM];
     struct stat open_one, named;
@@ -373,7 +372,7 @@ static int start(struct heir_keeper *k, const struct heir_keeper_options *o)
         return r;
     if (!kernel_has_waitv())
         return -ENOSYS;
-    if ((r = catalogue_init(k)) < 0 || (r = take_namespace(k)) < 0)
+    if ((r = catalogue_init(k)) < 0 || (r = keeper_take_namespace(k)) < 0)
         return r;
     if (folder && (r = make_folder(k->socket)) < 0)
         return r;

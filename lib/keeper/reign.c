@@ -406,7 +406,8 @@ void reign_destroy_locked(struct heir_keeper *k, struct keeper_table *t)
     struct cds_list_head line;
 
     set(&t->page->destroyed, 1);
-    reign_unlock(t);
+    if (!t->damaged)
+        reign_unlock(t);
     shm_name(name, k->ns, 't', t->name);
     shm_remove(name);
     if (from != NULL)
@@ -437,13 +438,14 @@ void reign_destroy_locked(struct heir_keeper *k, struct keeper_table *t)
 
 int reign_destroy(struct heir_keeper *k, struct keeper_table *t, uint64_t epoch)
 {
-    int r = reign_lock(k, t);
+    int r = t->damaged ? 0 : reign_lock(k, t);
     if (r < 0)
         return r;
     if (epoch != 0 && epoch != owner_epoch(get(&t->page->owner))) {
         reign_unlock(t);
         return -EAGAIN;
     }
+    k->damaged -= t->damaged; /* nobody can lock it any more */
     reign_destroy_locked(k, t);
     return 0;
 }

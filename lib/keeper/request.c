@@ -402,6 +402,24 @@ static int revoke_table(struct heir_keeper *k, struct connection *c, const struc
     return reign_revoke(k, t, 0, (q->flags & WIRE_FORCE) != 0, c, q);
 }
 
+static int remove_table(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
+{
+    struct keeper_table *t;
+
+    if (!name_valid(q->name))
+        return -EINVAL;
+    if (!administrator(c))
+        return -EACCES;
+    t = table_by_name(k, q->name);
+    if (t == NULL)
+        return adopt_remove(k, q->name);
+    uint64_t word = get(&t->page->owner);
+    if (!t->damaged && owner_id(word) != HEIR_KEEPER)
+        return -EBUSY;
+    int r = reign_destroy(k, t, t->damaged ? 0 : owner_epoch(word));
+    return r == -EAGAIN ? -EBUSY : r;
+}
+
 static int pin(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
 {
     struct keeper_table *t = table_by_id(k, q->table);
@@ -459,6 +477,8 @@ static int handle(struct heir_keeper *k, struct connection *c, const struct wire
         return ping(k, c, q);
     case WIRE_REVOKE:
         return revoke_table(k, c, q);
+    case WIRE_REMOVE:
+        return remove_table(k, c, q);
     }
     if (c->client == NULL)
         return -EPROTO;

@@ -9,7 +9,7 @@
  *   process.c     what the kernel tells of a process       lease.c     owners that must show that they are well
  *   pin.c         states that are held for readers         user.c      what one uid may have
  *   fault.c       memory that a client has cut off         huge.c      memory in larger pages
- *   journal.c     telling what has happened
+ *   journal.c     telling what has happened                collect.c   removing what belongs to nobody
  *
  * Clients of one uid pass tables to each other without asking: who owns a table is what its owner word says, and what
  * the keeper has noted of it is as old as its last look (table_owner).
@@ -168,6 +168,9 @@ struct heir_keeper {
 void keeper_log(struct heir_keeper *k, enum heir_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The namespace's page, locked: one keeper a namespace, until the descriptor is closed. -EBUSY. */
+int keeper_take_namespace(struct heir_keeper *k);
+
 /* Something could not be done because a writer mutex was busy: come again soon. */
 void keeper_retry_soon(struct heir_keeper *k);
 
@@ -296,7 +299,8 @@ void journal_end(struct heir_keeper *k, struct keeper_client *c);           /* a
 void journal_table(struct heir_keeper *k, enum heir_happened kind, const struct keeper_table *t,
                    const struct keeper_client *c);
 void journal_renamed(struct heir_keeper *k, const struct keeper_table *t, const char *before);
-void journal_damaged(struct heir_keeper *k, const char *name); /* not in the log */
+/* Of a table that is not in the catalogue: damaged, destroyed. Not in the log, which says what is the matter. */
+void journal_name(struct heir_keeper *k, enum heir_happened kind, const char *name);
 void journal_keeper(struct heir_keeper *k, bool starts);
 void journal_count(struct heir_keeper *k, enum counter which, uint64_t more);
 
@@ -339,6 +343,9 @@ void huge_stop(struct heir_keeper *k);
 /* ---- adopt.c */
 /* No such table: -ENOENT, or -EUCLEAN when there is something of that name which has been set aside. */
 int adopt_missing(const struct heir_keeper *k, const char *name);
+/* Remove one that has been set aside. -ENOENT. */
+int adopt_remove(struct heir_keeper *k, const char *name);
+int adopt_check_table(const struct table_page *page, uint64_t bytes);
 int adopt_all(struct heir_keeper *k);
 int purge_all(struct heir_keeper *k);
 

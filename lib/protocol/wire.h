@@ -38,6 +38,7 @@ enum wire_type {
     WIRE_PING,
     WIRE_REVOKE, /* name; flags: force */
     WIRE_PEER,   /* id: page and bell of another client of this uid */
+    WIRE_REMOVE, /* name: of a table that no client owns */
     WIRE_TYPES,
     WIRE_REPLY = 128
 };

@@ -126,7 +126,8 @@ static const struct meaning meanings[] = {
     {OF(ETIMEDOUT), "heir_wait(), heir_claim(): the time is over and nothing has come",
      "wait longer; heirctl info tells who owns the table and how many are in line"},
     {OF(EUCLEAN), "any call with a table: its shared memory is damaged, and has been left alone",
-     "heirctl check TABLE tells what is wrong; copy /dev/shm/heir.NAMESPACE.t.TABLE away if it matters, and remove it"},
+     "heirctl check TABLE tells what is wrong; copy /dev/shm/heir.NAMESPACE.t.TABLE away if it matters, and remove it "
+     "(heirctl rm)"},
 };
 #define MEANINGS (sizeof meanings / sizeof meanings[0])
 

@@ -23,7 +23,7 @@ enum exit_status { DONE = 0, REFUSED = 1, WRONG_USAGE = 2, NO_KEEPER = 3 };
 struct ctl {
     const char *ns, *socket; /* as given; NULL: the library's default */
     const char *restarts, *format, *output, *batch, *type, *max_bytes, *count; /* options of verbs; NULL: not given */
-    bool json, help, version, yes, force, follow, prometheus;
+    bool json, help, version, yes, force, follow, prometheus, dry_run;
     const struct verb *verb; /* NULL until it is known */
     char **args;             /* the verb's arguments; a NULL behind the last */
     int nargs;
@@ -39,7 +39,7 @@ struct verb {
 
 extern const struct verb verb_ls, verb_info, verb_clients, verb_check, verb_get, verb_put, verb_del, verb_dump,
     verb_load, verb_give, verb_revoke, verb_rm, verb_purge, verb_ping, verb_run, verb_explain, verb_events, verb_stats,
-    verb_watch;
+    verb_watch, verb_gc;
 
 /* ---- main.c: what there is; complete.c: the same for shells --------------------------------------------- */
 
@@ -210,6 +210,8 @@ void writing_end(struct writing *writing);
  * owner, without waiting, for a deed ("give away"). */
 enum exit_status writing_join(const struct ctl *ctl, struct writing *writing);
 enum exit_status writing_own(const struct ctl *ctl, const char *name, const char *deed, struct writing *writing);
+/* Reports that a client owns the table, and what to do about it. */
+enum exit_status writing_fail_busy(const struct ctl *ctl, const char *name, const char *deed);
 /* Reports why a write was refused. */
 enum exit_status writing_fail(const struct ctl *ctl, const struct writing *writing, int error, const char *what);
 

@@ -12,9 +12,9 @@
 #include <string.h>
 
 const struct verb *const verbs[] = {
-    &verb_ls,  &verb_info,  &verb_clients, &verb_events, &verb_watch,   &verb_stats, &verb_check,
-    &verb_get, &verb_put,   &verb_del,     &verb_dump,   &verb_load,    &verb_give,  &verb_revoke,
-    &verb_rm,  &verb_purge, &verb_ping,    &verb_run,    &verb_explain, NULL,
+    &verb_ls,  &verb_info, &verb_clients, &verb_events, &verb_watch, &verb_stats,   &verb_check,
+    &verb_get, &verb_put,  &verb_del,     &verb_dump,   &verb_load,  &verb_give,    &verb_revoke,
+    &verb_rm,  &verb_gc,   &verb_purge,   &verb_ping,   &verb_run,   &verb_explain, NULL,
 };
 #define VERBS (sizeof verbs / sizeof verbs[0] - 1)
 
@@ -27,6 +27,7 @@ const struct flag flag_list[] = {
     {"--force", "also from one in the middle of a write, who is killed", offsetof(struct ctl, force), false},
     {"--follow", "go on with what happens", offsetof(struct ctl, follow), false},
     {"--prometheus", "print Prometheus' text format", offsetof(struct ctl, prometheus), false},
+    {"--dry-run", "change nothing", offsetof(struct ctl, dry_run), false},
     {NULL, NULL, 0, false},
 };
 

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static enum exit_status fail_busy(const struct ctl *ctl, const char *name, const char *deed)
+enum exit_status writing_fail_busy(const struct ctl *ctl, const char *name, const char *deed)
 {
     struct heir_table *table;
     struct heir_info info = {0};
@@ -91,7 +91,7 @@ static enum exit_status fail(const struct ctl *ctl, const char *name, const char
     if (error == -ENOENT)
         return ctl_fail_no_table(ctl, name);
     if (error == -EBUSY)
-        return fail_busy(ctl, name, deed);
+        return writing_fail_busy(ctl, name, deed);
     return ctl_fail_error(ctl, error, "cannot %s the table '%s'", deed, name);
 }
 
