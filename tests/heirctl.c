@@ -509,7 +509,7 @@ static void wrong_usage(void)
 {
     static const char *const verbs[] = {"ls",   "info",    "clients", "check",  "get",   "put",   "del",
                                         "dump", "load",    "give",    "revoke", "rm",    "purge", "ping",
-                                        "run",  "explain", "events",  "stats",  "watch", "gc"};
+                                        "run",  "explain", "events",  "stats",  "watch", "gc",    "top"};
     char path[200];
     CTL(2, "nonsense");
     CHECK_STR(out.out, "");

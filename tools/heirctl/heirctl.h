@@ -39,7 +39,7 @@ struct verb {
 
 extern const struct verb verb_ls, verb_info, verb_clients, verb_check, verb_get, verb_put, verb_del, verb_dump,
     verb_load, verb_give, verb_revoke, verb_rm, verb_purge, verb_ping, verb_run, verb_explain, verb_events, verb_stats,
-    verb_watch, verb_gc;
+    verb_watch, verb_gc, verb_top;
 
 /* ---- main.c: what there is; complete.c: the same for shells --------------------------------------------- */
 

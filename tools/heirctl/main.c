@@ -12,9 +12,9 @@
 #include <string.h>
 
 const struct verb *const verbs[] = {
-    &verb_ls,  &verb_info, &verb_clients, &verb_events, &verb_watch, &verb_stats,   &verb_check,
-    &verb_get, &verb_put,  &verb_del,     &verb_dump,   &verb_load,  &verb_give,    &verb_revoke,
-    &verb_rm,  &verb_gc,   &verb_purge,   &verb_ping,   &verb_run,   &verb_explain, NULL,
+    &verb_ls,  &verb_info,  &verb_clients, &verb_events, &verb_watch,   &verb_top,  &verb_stats,  &verb_check,
+    &verb_get, &verb_put,   &verb_del,     &verb_dump,   &verb_load,    &verb_give, &verb_revoke, &verb_rm,
+    &verb_gc,  &verb_purge, &verb_ping,    &verb_run,    &verb_explain, NULL,
 };
 #define VERBS (sizeof verbs / sizeof verbs[0] - 1)
 
@@ -73,7 +73,8 @@ static void print_help(void)
                  options != NULL ? (int)(options - arguments) : (int)strlen(arguments), arguments);
         printf("  %-20s %s\n", form, verbs[i]->line);
     }
-    printf("\nls, info, clients, events, watch, stats, check, get and dump read the shared memory: they need no keeper "
+    printf("\nls, info, clients, events, watch, top, stats, check, get and dump read the shared memory: they need no "
+           "keeper "
            "and\n"
            "disturb nobody.\n\n%s",
            global_options);
