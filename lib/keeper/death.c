@@ -73,7 +73,7 @@ static int lock(struct heir_keeper *k, struct keeper_table *t, struct keeper_cli
     int r = reign_lock(k, t);
     if (r != -EBUSY || left == NULL)
         return r;
-    if (reign_free_writer(k, t, left))
+    if (reign_free_writer(k, t, left) == 1)
         return reign_lock(k, t);
     const struct keeper_client *owner = table_owner(k, t);
     if (owner == NULL || owner->dying || robust_holder(&t->page->writer.mutex) != (uint32_t)owner->tid)
@@ -160,6 +160,27 @@ static bool hand_on(struct heir_keeper *k, struct keeper_client *c, uint64_t *ta
     return all;
 }
 
+/*
+ * What it still holds without owning it: a public table, or one that it has just given away. The kernel lets go of that
+ * itself, but after a core dump, or never when it has missed the robust list. Thread ids are of the client's pid
+ * namespace: one that another living client has, too, proves nothing. false: not yet.
+ */
+static bool let_go(struct heir_keeper *k, struct keeper_client *c)
+{
+    struct keeper_table *t;
+    bool all = true;
+
+    if (!c->proven && get(&c->page->crash_signal) == 0)
+        return true;
+    cds_list_for_each_entry(t, &k->tables, all) {
+        if (!t->damaged && may_own(k, c->uid, c->gid, t) && reign_free_writer(k, t, c) < 0)
+            all = false;
+    }
+    if (!all)
+        keeper_retry_soon(k);
+    return all;
+}
+
 /* Hand on all it owns: it is in vain only where somebody else is busy. */
 static bool reclaim(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns)
 {
@@ -180,6 +201,7 @@ static bool reclaim(struct heir_keeper *k, struct keeper_client *c, uint64_t sin
     set_ordered(&c->page->dead, 1);
     journal_hold(k, true); /* telling takes longer than doing */
     bool all = hand_on(k, c, &tables);
+    all = let_go(k, c) && all;
     journal_hold(k, false);
     if (first || tables > 0)
         c->reclaim_ns = clock_mono_ns() - c->ended_ns;
@@ -239,31 +261,10 @@ void death_conclude(struct heir_keeper *k)
     }
 }
 
-/* The kernel has missed a robust list: the client may have died while it was writing to any public table that it may
- * have. Thread ids are of the client's pid namespace: one that another living client has, too, proves nothing. */
-static void bury_public(struct heir_keeper *k, const struct keeper_client *dead)
-{
-    struct keeper_table *t;
-    struct keeper_client *c;
-    uint32_t tid = (uint32_t)dead->tid;
-
-    cds_list_for_each_entry(c, &k->clients, all) {
-        if (c != dead && (uint32_t)c->tid == tid)
-            return;
-    }
-    cds_list_for_each_entry(t, &k->tables, all) {
-        if (t->access == HEIR_PUBLIC && may_own(k, dead->uid, dead->gid, t) &&
-            robust_holder(&t->page->writer.mutex) == tid)
-            robust_bury(&t->page->writer.mutex);
-    }
-}
-
 void death_proven(struct heir_keeper *k, struct keeper_client *c)
 {
     uint64_t now = clock_mono_ns();
     bool missed = !c->proven && robust_holder(&c->page->life.mutex) != 0;
-    if (missed)
-        bury_public(k, c);
     if (missed)
         keeper_log(k, HEIR_LOG_NOTICE,
                    "client %lu (%s, pid %d): it has ended, and the kernel has not released its mutexes",

@@ -146,15 +146,16 @@ int reign_lock(struct heir_keeper *k, struct keeper_table *t)
 }
 
 /* Whoever owns it now must not wait for the end of a core dump, or for a robust list that the kernel has missed. */
-bool reign_free_writer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *dead)
+int reign_free_writer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *dead)
 {
     uint32_t holder = robust_holder(&t->page->writer.mutex);
 
     if (holder != (uint32_t)dead->tid || thread_of_other(k, dead, holder))
-        return false;
-    if (proven(dead)) /* else the kernel is about to let it go */
-        robust_bury(&t->page->writer.mutex);
-    return dead->proven;
+        return 0;
+    if (!proven(dead)) /* the kernel is about to let it go */
+        return -EBUSY;
+    robust_bury(&t->page->writer.mutex);
+    return 1;
 }
 
 void reign_put_off(struct heir_keeper *k, struct keeper_table *t)

@@ -247,8 +247,9 @@ int reign_create(struct heir_keeper *k, struct keeper_client *c, const struct wi
  * answered later. */
 int reign_revoke(struct heir_keeper *k, struct keeper_table *t, uint64_t epoch, bool force, struct connection *c,
                  const struct wire_request *q);
-/* A client that has ended may have passed the table on, and still hold the writer mutex: true: it does not any more. */
-bool reign_free_writer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *dead);
+/* A client that has ended may still hold the writer mutex of what it has just passed on, or of a public table: 1: it
+ * does not any more; 0: it is not the one; -EBUSY: it is not proven yet that it has stopped. */
+int reign_free_writer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *dead);
 bool reign_ordered(const struct heir_keeper *k, const struct keeper_table *t, const struct keeper_client *owner);
 void reign_orders_done(struct heir_keeper *k, const struct keeper_client *c);
 void reign_orders_unheard(struct heir_keeper *k, const struct connection *c); /* who gave them has gone */
