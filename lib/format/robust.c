@@ -219,5 +219,8 @@ void robust_bury(pthread_mutex_t *mutex)
 
 void robust_wake_watcher(pthread_mutex_t *mutex)
 {
-    syscall(SYS_futex, word_of(mutex), FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+    _Atomic uint32_t *word = word_of(mutex);
+    /* one that is about to sleep expects this bit, which it has set: it looks again instead, and sets it again */
+    atomic_fetch_and(word, ~(uint32_t)FUTEX_WAITERS);
+    syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
