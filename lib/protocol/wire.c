@@ -74,7 +74,8 @@ int wire_receive(int socket, void *message, size_t bytes, size_t *got, int *fds,
         }
     }
     *got = (size_t)n;
-    if (count > most || (m.msg_flags & MSG_TRUNC) != 0)
+    if (count > most || (n == 0 && count > 0) || /* an empty message is an end, and brings nothing */
+        (m.msg_flags & MSG_TRUNC) != 0)
         return -EPROTO;
     /* there is room for all: when one did not come, there was no number free for it */
     return (m.msg_flags & MSG_CTRUNC) != 0 ? -EMFILE : 0;
