@@ -393,8 +393,6 @@ static void use(void)
 /* The first byte counts for nothing. The rest: patches. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static int descriptors;
-
     if (image_count == 0) {
         set_up();
         for (unsigned i = 0; i < 2; i++) { /* undamaged, and once more: what the library keeps for good is there now */
@@ -403,8 +401,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             use();
             ground_clear();
         }
-        descriptors = ground_descriptors();
     }
+    int descriptors = ground_descriptors();
     begin_work();
     for (size_t i = 1; i + PATCH_BYTES <= size && i < 40 * PATCH_BYTES; i += PATCH_BYTES)
         patch(data + i);
