@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -232,24 +233,46 @@ bool process_lost_thread(const struct keeper_client *c)
     return read_stat(c->stat, &line) && threads_walk(c, &most, is_clients, NULL) == 0;
 }
 
+/* A process that its parent has waited for already is not in /proc any more, but newer kernels (Linux 6.15) tell its
+ * status by a descriptor that was opened before: see pidfd_open(2), PIDFD_GET_INFO. */
+struct pidfd_status {
+    uint64_t mask, cgroup;
+    uint32_t ids[11];
+    int32_t exit_code;
+};
+#define PIDFD_STATUS _IOWR(0xFF, 11, struct pidfd_status)
+#define EXIT_CODE    (UINT64_C(1) << 3)
+
+static bool read_reaped(int pidfd, int *exit_code)
+{
+    struct pidfd_status status = {.mask = EXIT_CODE};
+    if (pidfd < 0 || ioctl(pidfd, PIDFD_STATUS, &status) < 0 || (status.mask & EXIT_CODE) == 0)
+        return false;
+    *exit_code = status.exit_code;
+    return true;
+}
+
 void process_cause(struct keeper_client *c)
 {
     struct stat_line line;
-    int noted = (int)atomic_load(&c->page->crash_signal);
+    int noted = (int)atomic_load(&c->page->crash_signal), status = 0;
+    bool lives = read_stat(c->stat, &line), reaped = !lives && read_reaped(c->pidfd, &status);
 
     c->cause = HEIR_CAUSE_UNKNOWN;
     c->code = 0;
+    if (lives)
+        status = line.exit_code;
     if (noted > 0 && noted <= SIGRTMAX) {
         c->cause = HEIR_CAUSE_SIGNAL;
         c->code = noted;
-    } else if (!read_stat(c->stat, &line) || (line.start_code == 1 && line.exit_code == 0)) {
-        return; /* it has been reaped; or it is not for us to know */
-    } else if ((line.exit_code & 0x7f) != 0) {
+    } else if (!reaped && (!lives || (line.start_code == 1 && status == 0))) {
+        return; /* it is gone; or it is not for us to know */
+    } else if ((status & 0x7f) != 0) {
         c->cause = HEIR_CAUSE_SIGNAL;
-        c->code = line.exit_code & 0x7f;
-    } else if (line.exit_code != 0) {
+        c->code = status & 0x7f;
+    } else if (status != 0 || reaped) {
         c->cause = HEIR_CAUSE_EXIT;
-        c->code = line.exit_code >> 8 & 0xff;
+        c->code = status >> 8 & 0xff;
     } else {
         c->cause = all_ended(c) ? HEIR_CAUSE_EXIT : HEIR_CAUSE_THREAD;
     }
