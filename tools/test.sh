@@ -6,7 +6,7 @@
 #
 # gcc    release, warnings are errors         (build-gcc)
 #        tests that go on for a time do so for less in the others: a third of it, unless HEIR_TEST_SHARE says more
-# clang  the same with clang                  (build-clang)
+# clang  the same with clang, without the suites crash, model and bench (build-clang)
 # asan   gcc with address and UB sanitizer    (build-asan)
 # tsan   clang with thread sanitizer          (build-tsan)
 # and then: the installed library from C and C++, what it exports, shellcheck, cppcheck, nothing left behind.
@@ -210,6 +210,9 @@ run_configuration() {
     esac
     name=$1
     shift
+    if [ "$name" = clang ] && [ -z "$programs" ]; then
+        set -- "$@" --suite unit --suite process
+    fi
     # One word a program.
     # shellcheck disable=SC2086
     HEIR_TEST_SHARE=${HEIR_TEST_SHARE:-$share} without_aslr meson test -C "build-$name" --no-rebuild --print-errorlogs "$@" $programs
