@@ -212,6 +212,12 @@ static int malformed(struct agent_self *self, void *arg)
     return 0;
 }
 
+/* What an administrator may ask without being a client: about a table that there is not. */
+static int of_anybody(enum wire_type type)
+{
+    return type == WIRE_PING ? 0 : type == WIRE_REVOKE || type == WIRE_REMOVE ? -ENOENT : -EPROTO;
+}
+
 /* Nothing is wrong with the messages; what they ask for is. */
 static int out_of_order(struct agent_self *self, void *arg)
 {
@@ -222,7 +228,7 @@ static int out_of_order(struct agent_self *self, void *arg)
     int fd = raw_connect(), bell = raw_bell();
     for (enum wire_type type = WIRE_READY; type < WIRE_TYPES; type++) { /* without having said who it is */
         q = raw_request(type, "evil");
-        int want = type == WIRE_PING ? 0 : type == WIRE_REVOKE ? -ENOENT : -EPROTO;
+        int want = of_anybody(type);
         STEP(self, 100u + type, raw_ask(fd, &q, -1, NULL, NULL) == want);
     }
     STEP(self, 1, raw_ask(fd, &hello, -1, NULL, NULL) == -EPROTO); /* no bell */
@@ -230,7 +236,7 @@ static int out_of_order(struct agent_self *self, void *arg)
     STEP(self, 3, raw_hello(&me, -1, "evil", -1) == 0);
     for (enum wire_type type = WIRE_CLOSE; type < WIRE_TYPES; type++) { /* not ready */
         q = raw_request(type, "evil");
-        int want = type == WIRE_PING ? 0 : type == WIRE_REVOKE ? -ENOENT : -EPROTO;
+        int want = of_anybody(type);
         STEP(self, 200u + type, raw_ask(me.fd, &q, -1, NULL, NULL) == want);
     }
     STEP(self, 4, raw_ask(me.fd, &ready, -1, NULL, NULL) == -EPROTO); /* without the lock */
@@ -333,7 +339,7 @@ static int nonsense(struct agent_self *self, void *arg)
                 raw_close(&me);
             STEP(self, 2, raw_open(&me, -1, "evil") == 0);
         }
-        if (q.head.type == WIRE_REVOKE)
+        if (q.head.type == WIRE_REVOKE || q.head.type == WIRE_REMOVE)
             q.head.type = WIRE_PING;
         q.flags = (uint32_t)raw_nonsense();
         q.data_len = (uint32_t)(raw_nonsense() % (HEIR_DATA_MAX + 1));
