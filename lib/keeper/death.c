@@ -17,7 +17,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HOLES 1024 /* entries of a sound owned set beyond the number of tables that there have been at once */
+#define LOOKS_MOST 30   /* some seconds, in which whoever lives and writes to a table of the dead lets it go */
+#define HOLES      1024 /* entries of a sound owned set beyond the number of tables that there have been at once */
 
 /* The owner has ended: to its heir. The writer mutex is held, and let go. */
 static int inherit(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *dead)
@@ -66,7 +67,7 @@ static bool owner_ended(struct heir_keeper *k, struct keeper_table *t)
 /*
  * The table of one that has ended, or that stands in the set of one: `left` by it, while it was passing the table on.
  * Another thread of its process may still be at that, and take the table back when it finds its receiver dead: so what
- * is left is looked at under the mutex, but for when its living owner holds that.
+ * is left is looked at under the mutex, but for when its living owner holds that, or nothing is left of the process.
  */
 static int lock(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *left)
 {
@@ -76,7 +77,8 @@ static int lock(struct heir_keeper *k, struct keeper_table *t, struct keeper_cli
     if (reign_free_writer(k, t, left) == 1)
         return reign_lock(k, t);
     const struct keeper_client *owner = table_owner(k, t);
-    if (owner == NULL || owner->dying || robust_holder(&t->page->writer.mutex) != (uint32_t)owner->tid)
+    if (owner == NULL || owner->dying ||
+        (!left->proven && robust_holder(&t->page->writer.mutex) != (uint32_t)owner->tid))
         return -EBUSY;
     writer_wanted(t->page, false);
     return -EALREADY;
@@ -202,6 +204,8 @@ static bool reclaim(struct heir_keeper *k, struct keeper_client *c, uint64_t sin
     journal_hold(k, true); /* telling takes longer than doing */
     bool all = hand_on(k, c, &tables);
     all = let_go(k, c) && all;
+    if (!all && c->proven && ++c->looks > LOOKS_MOST) /* nothing more comes of it, and its tables are still looked at */
+        all = true;
     journal_hold(k, false);
     if (first || tables > 0)
         c->reclaim_ns = clock_mono_ns() - c->ended_ns;

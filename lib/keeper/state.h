@@ -47,6 +47,7 @@ struct keeper_client {
     bool ready;                    /* its life mutex has been locked */
     bool dying;                    /* being reclaimed: waits for a writer mutex */
     bool proven;                   /* its process, or it, is proven to have ended, or never to run again */
+    unsigned looks;                /* at tables of its that were busy, since it is proven to have ended */
     uint64_t dumps_seen_ns;        /* when it was last looked whether it dumps core */
     bool untold;                   /* the journal does not know yet that it has ended, or of all its tables */
     bool told;                     /* the journal knows that it has ended */
