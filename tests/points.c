@@ -303,7 +303,8 @@ static void follow_keeper(const struct plan *plan)
     struct actor *k = &cast->actor[KEEPER];
     notice_deaths();
     if (k->pid == 0) {
-        k->die_at = k->park_at = k->parked = 0;
+        k->die_at = k->park_at = 0;
+        k->parked = 0;
         enter(plan->scene, KEEPER, true);
     }
 }

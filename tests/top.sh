@@ -194,5 +194,5 @@ start 'TERM=no-such-terminal'
 until_so 'an unknown terminal' ended_with 2
 check 'does not name the terminal' grep -q 'no-such-terminal' "$work/err"
 
-say "top: $passed passed, $failed failed"
+say "top: $passed passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ]
