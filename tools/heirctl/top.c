@@ -100,7 +100,8 @@ static int by_id(const void *a, const void *b)
 static void set_rates(struct screen *s)
 {
     double seconds = (double)(s->now.when_ns - s->before.when_ns) / 1e9;
-    qsort(s->before.rows, s->before.count, sizeof *s->before.rows, by_id);
+    if (s->before.count > 1) /* of none there is no array */
+        qsort(s->before.rows, s->before.count, sizeof *s->before.rows, by_id);
     for (size_t i = 0; i < s->now.count; i++) {
         struct row *row = &s->now.rows[i];
         const struct row *before = s->before.count == 0 || row->error < 0
