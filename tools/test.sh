@@ -285,8 +285,8 @@ install_into_folder() {
     library=$(dirname "$(find "$work/installed" -name libheir.so)")
     PKG_CONFIG_SYSROOT_DIR=$work/installed
     export PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR
-    pkg-config --exists --print-errors heir && [ -x "$(find "$work/installed" -name heird)" ] &&
-        [ -x "$(find "$work/installed" -name heirctl)" ]
+    pkg-config --exists --print-errors heir && [ -x "$(find "$work/installed" -path '*/bin/heird')" ] &&
+        [ -x "$(find "$work/installed" -path '*/bin/heirctl')" ]
 }
 
 # Compiles each public header alone, then a program that uses them all, links it by pkg-config, and runs it.
