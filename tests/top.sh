@@ -22,6 +22,8 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/heir-top.XXXXXX") || exit 1
 HEIR_NAMESPACE=top-$$ HEIR_SOCKET=$work/keeper.sock
 export HEIR_NAMESPACE HEIR_SOCKET
 unset NO_COLOR TMUX
+ASAN_OPTIONS=detect_leaks=0 # ncurses keeps what it has
+export ASAN_OPTIONS
 
 terminal() {
     tmux -S "$work/tmux.sock" -f /dev/null "$@"
