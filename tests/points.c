@@ -365,6 +365,9 @@ static int probe(enum who who)
     struct actor *a = &cast->actor[who];
     uint32_t number = ++a->probe;
     for (int64_t end = now_ms() + patience(END_MS); a->probed != number; usleep(100)) {
+        notice_deaths();
+        if (a->pid == 0)
+            return -ESRCH; /* it was being killed, by force */
         if (now_ms() > end)
             return -ETIME;
     }
