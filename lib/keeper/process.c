@@ -256,16 +256,16 @@ void process_cause(struct keeper_client *c)
 {
     struct stat_line line;
     int noted = (int)atomic_load(&c->page->crash_signal), status = 0;
-    bool lives = read_stat(c->stat, &line), reaped = !lives && read_reaped(c->pidfd, &status);
+    bool there = read_stat(c->stat, &line), reaped = !there && read_reaped(c->pidfd, &status);
 
     c->cause = HEIR_CAUSE_UNKNOWN;
     c->code = 0;
-    if (lives)
+    if (there)
         status = line.exit_code;
     if (noted > 0 && noted <= SIGRTMAX) {
         c->cause = HEIR_CAUSE_SIGNAL;
         c->code = noted;
-    } else if (!reaped && (!lives || (line.start_code == 1 && status == 0))) {
+    } else if (!reaped && (!there || (line.start_code == 1 && status == 0))) {
         return; /* it is gone; or it is not for us to know */
     } else if ((status & 0x7f) != 0) {
         c->cause = HEIR_CAUSE_SIGNAL;

@@ -439,14 +439,17 @@ void reign_destroy_locked(struct heir_keeper *k, struct keeper_table *t)
 
 int reign_destroy(struct heir_keeper *k, struct keeper_table *t, uint64_t epoch)
 {
-    int r = t->damaged ? 0 : reign_lock(k, t);
-    if (r < 0)
-        return r;
-    if (epoch != 0 && epoch != owner_epoch(get(&t->page->owner))) {
-        reign_unlock(t);
-        return -EAGAIN;
+    if (t->damaged) { /* nobody can lock it any more, nor own it */
+        k->damaged--;
+    } else {
+        int r = reign_lock(k, t);
+        if (r < 0)
+            return r;
+        if (epoch != owner_epoch(get(&t->page->owner))) {
+            reign_unlock(t);
+            return -EAGAIN;
+        }
     }
-    k->damaged -= t->damaged; /* nobody can lock it any more */
     reign_destroy_locked(k, t);
     return 0;
 }

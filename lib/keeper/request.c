@@ -388,35 +388,41 @@ static int rename_table(struct heir_keeper *k, struct keeper_table *t, const str
     return 0;
 }
 
-static int revoke_table(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
+/* The table that an administrator names: 0; NULL: there is none of that name. */
+static int named(struct heir_keeper *k, const struct connection *c, const struct wire_request *q,
+                 struct keeper_table **t)
 {
-    struct keeper_table *t;
-
     if (!name_valid(q->name))
         return -EINVAL;
     if (!administrator(c))
         return -EACCES;
-    t = table_by_name(k, q->name);
-    if (t == NULL)
-        return -ENOENT;
-    return reign_revoke(k, t, 0, (q->flags & WIRE_FORCE) != 0, c, q);
+    *t = table_by_name(k, q->name);
+    return 0;
+}
+
+static int revoke_table(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
+{
+    struct keeper_table *t;
+    int r = named(k, c, q, &t);
+
+    if (r < 0)
+        return r;
+    return t != NULL ? reign_revoke(k, t, 0, (q->flags & WIRE_FORCE) != 0, c, q) : -ENOENT;
 }
 
 static int remove_table(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
 {
     struct keeper_table *t;
+    int r = named(k, c, q, &t);
 
-    if (!name_valid(q->name))
-        return -EINVAL;
-    if (!administrator(c))
-        return -EACCES;
-    t = table_by_name(k, q->name);
+    if (r < 0)
+        return r;
     if (t == NULL)
         return adopt_remove(k, q->name);
     uint64_t word = get(&t->page->owner);
     if (!t->damaged && owner_id(word) != HEIR_KEEPER)
         return -EBUSY;
-    int r = reign_destroy(k, t, t->damaged ? 0 : owner_epoch(word));
+    r = reign_destroy(k, t, owner_epoch(word));
     return r == -EAGAIN ? -EBUSY : r;
 }
 

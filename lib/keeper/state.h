@@ -8,6 +8,7 @@
  *   catalogue.c   tables and clients, found by name or id  adopt.c     taking over what an earlier keeper left
  *   process.c     what the kernel tells of a process       lease.c     owners that must show that they are well
  *   pin.c         states that are held for readers         user.c      what one uid may have
+ *   closer.c      closing what others have sent            journal.c   what has happened, told once
  *   fault.c       memory that a client has cut off         huge.c      memory in larger pages
  *   journal.c     telling what has happened                collect.c   removing what belongs to nobody
  *
@@ -195,13 +196,18 @@ void client_forget(struct heir_keeper *k, struct keeper_client *c);
 /* ---- user.c */
 struct keeper_user *user_of(struct heir_keeper *k, uint32_t uid); /* NULL: no memory */
 void users_free(struct heir_keeper *k);
-/* Close what came from this user: it may be something that makes who closes it last wait, a socket that lingers or a
- * file of a file system of its own. */
+/* Close what came from this user, which may make who closes it wait. */
 void user_close(struct keeper_user *u, int fd);
 /* Whether it may have one more: 0, -EDQUOT. */
 int user_may_connect(const struct heir_keeper *k, const struct keeper_user *u);
 int user_may_open(const struct heir_keeper *k, const struct keeper_user *u);
 int user_may_create(const struct heir_keeper *k, const struct keeper_user *u, uint64_t bytes);
+
+/* ---- closer.c */
+struct closer *closer_new(void);                 /* NULL: no memory, or no thread */
+bool closer_take(struct closer *w, int fd);      /* false: no memory; fd stays the caller's */
+uint64_t closer_pending(const struct closer *w); /* not closed yet. w may be NULL */
+void closer_end(struct closer *w);               /* when it has closed what it has; it frees itself */
 
 /* ---- watcher.c */
 int watcher_add(struct heir_keeper *k, struct keeper_client *c);

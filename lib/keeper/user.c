@@ -3,85 +3,7 @@
 #include "state.h"
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
-
-#define STACK_BYTES (64 * 1024)
-
-/* ---- Closing -------------------------------------------------------------------------------------------- */
-
-struct to_close {
-    int fd;
-    struct to_close *next;
-};
-
-/* A thread that closes what came from one user, and frees itself when it is done. */
-struct closer {
-    pthread_mutex_t lock;
-    pthread_cond_t more;
-    struct to_close *first, **last;
-    _Atomic uint64_t count;
-    bool stop;
-};
-
-static void *close_all(void *arg)
-{
-    struct closer *w = arg;
-
-    pthread_mutex_lock(&w->lock);
-    while (w->first != NULL || !w->stop) {
-        struct to_close *next = w->first;
-        if (next == NULL) {
-            pthread_cond_wait(&w->more, &w->lock);
-            continue;
-        }
-        if ((w->first = next->next) == NULL)
-            w->last = &w->first;
-        pthread_mutex_unlock(&w->lock);
-        setsockopt(next->fd, SOL_SOCKET, SO_LINGER, &(struct linger){0}, sizeof(struct linger));
-        close(next->fd);
-        free(next);
-        atomic_fetch_sub(&w->count, 1);
-        pthread_mutex_lock(&w->lock);
-    }
-    pthread_mutex_unlock(&w->lock);
-    pthread_cond_destroy(&w->more);
-    pthread_mutex_destroy(&w->lock);
-    free(w);
-    return NULL;
-}
-
-static struct closer *closer_new(void)
-{
-    struct closer *w = calloc(1, sizeof *w);
-    pthread_attr_t attr;
-    pthread_t thread;
-
-    if (w == NULL)
-        return NULL;
-    pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->more, NULL);
-    w->last = &w->first;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_BYTES);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED); /* nobody waits for what it waits for */
-    int r = pthread_create(&thread, &attr, close_all, w);
-    pthread_attr_destroy(&attr);
-    if (r == 0)
-        return w;
-    pthread_cond_destroy(&w->more);
-    pthread_mutex_destroy(&w->lock);
-    free(w);
-    return NULL;
-}
-
-static void closer_end(struct closer *w)
-{
-    pthread_mutex_lock(&w->lock);
-    w->stop = true;
-    pthread_cond_signal(&w->more);
-    pthread_mutex_unlock(&w->lock);
-}
 
 static bool limited(const struct keeper_user *u)
 {
@@ -90,25 +12,11 @@ static bool limited(const struct keeper_user *u)
 
 void user_close(struct keeper_user *u, int fd)
 {
-    struct to_close *one = limited(u) ? malloc(sizeof *one) : NULL;
-
-    if (one != NULL && u->closer == NULL)
+    if (limited(u) && u->closer == NULL)
         u->closer = closer_new();
-    if (one == NULL || u->closer == NULL) {
-        free(one);
+    if (u->closer == NULL || !closer_take(u->closer, fd))
         close(fd);
-        return;
-    }
-    *one = (struct to_close){.fd = fd};
-    atomic_fetch_add(&u->closer->count, 1);
-    pthread_mutex_lock(&u->closer->lock);
-    *u->closer->last = one;
-    u->closer->last = &one->next;
-    pthread_cond_signal(&u->closer->more);
-    pthread_mutex_unlock(&u->closer->lock);
 }
-
-/* ---- Users ---------------------------------------------------------------------------------------------- */
 
 static int match_uid(struct cds_lfht_node *node, const void *key)
 {
@@ -153,7 +61,7 @@ void users_free(struct heir_keeper *k)
 
 int user_may_connect(const struct heir_keeper *k, const struct keeper_user *u)
 {
-    uint64_t open = u->connections + (u->closer != NULL ? atomic_load(&u->closer->count) : 0);
+    uint64_t open = u->connections + closer_pending(u->closer);
     return limited(u) && open / 2 >= k->clients_per_uid ? -EDQUOT : 0;
 }
 
