@@ -532,6 +532,32 @@ static void o24_heir_in_line(void)
     NO_EVENT(h);
 }
 
+/* ---- O25 ---------------------------------------------------------------------------------------------- */
+
+static void o25_given_without_a_keeper(void)
+{
+    look_on();
+    struct agent *a = agent_new("a"), *b = agent_new("b");
+    DO(a, 0, "create t");
+    DO(a, 0, "give t %llu", (unsigned long long)b->id);
+    EVENT(b, HEIR_EVENT_TRANSFER, HEIR_GIVEN, "t", NULL);
+    DO(b, 0, "give t %llu", (unsigned long long)a->id);
+    EVENT(a, HEIR_EVENT_TRANSFER, HEIR_GIVEN, "t", NULL);
+    keeper_kill();
+    DO(a, 0, "give t %llu alone", (unsigned long long)b->id);
+    do
+        DO(b, 0, "wait 5000");
+    while (b->answer.event.type == HEIR_EVENT_KEEPER_DOWN);
+    CHECK_EQ(b->answer.event.type, HEIR_EVENT_TRANSFER);
+    CHECK_EQ(b->answer.event.epoch, 4);
+    DO(b, 0, "put t k v");
+    DO(a, -ESTALE, "put t k w");
+    agent_kill(b); /* the next keeper finds out */
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    DO(a, 0, "claim t 5000 none");
+    DO(a, 0, "get t k");
+}
+
 static const struct test tests[] = {{"O17 data", o17_data},
                                     {"O17 refused", o17_refused},
                                     {"O18 not there", o18_not_there},
@@ -545,6 +571,7 @@ static const struct test tests[] = {{"O17 data", o17_data},
                                     {"O23 large", o23_large},
                                     {"O23 many", o23_many},
                                     {"O24 heir in line", o24_heir_in_line},
+                                    {"O25 given without a keeper", o25_given_without_a_keeper},
                                     {NULL, NULL}};
 
 int main(int argc, char **argv)

@@ -15,7 +15,8 @@
  * owner's write is refused, O14 a forked child is nobody. ownership_events.c: O15 waiting and descriptors, O4 under
  * fire. deaths.c: O16 every death in every state. heirs.c: O17 heir and data are set as one, O18 an heir that cannot is
  * none, O19 owner and heir die together, O20 chains of heirs, O21 an heir changed during a death, O22 given tables have
- * heirs, O23 many and large tables, O24 an heir in line.
+ * heirs, O23 many and large tables, O24 an heir in line,
+ * O25 a gift without a keeper, to one who has been given to before.
  */
 #include "ownership.h"
 

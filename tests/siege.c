@@ -104,6 +104,10 @@ static void listen(struct actor *a, int timeout_ms)
             continue;
         board->events++;
         a->table[n] = event.table;
+        struct heir_info now = {0};
+        if (heir_info(event.table, &now) == 0 && now.epoch == event.epoch && now.owner != heir_id(a->me))
+            problem("t%d: epoch %lu was told to client %lu, and is client %lu's", n, (unsigned long)event.epoch,
+                    (unsigned long)heir_id(a->me), (unsigned long)now.owner);
         if (event.epoch < EPOCHS && !mark(board->table[n].told, event.epoch))
             problem("t%d: epoch %lu was told twice", n, (unsigned long)event.epoch);
     }
