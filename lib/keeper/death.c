@@ -48,10 +48,8 @@ static int inherit(struct heir_keeper *k, struct keeper_table *t, struct keeper_
     if (r < 0)
         r = reign_transfer(k, t, NULL, &how);
     reign_unlock(t);
-    if (r == 0) {
-        journal_transfer(k, t);
-        reign_answer_owner(k, t);
-    }
+    if (r == 0)
+        reign_passed(k, t);
     return r;
 }
 

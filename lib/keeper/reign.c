@@ -167,10 +167,10 @@ void reign_put_off(struct heir_keeper *k, struct keeper_table *t)
 
 /* ---- Transfers ---------------------------------------------------------------------------------------- */
 
+/* Without its bell: who sleeps is woken when the mutex has been let go, by reign_passed(). */
 static struct party party_of(struct keeper_client *c)
 {
-    return c != NULL ? (struct party){.id = c->id, .page = c->page, .bell = c->bell}
-                     : (struct party){.id = HEIR_KEEPER, .bell = -1};
+    return (struct party){.id = c != NULL ? c->id : HEIR_KEEPER, .page = c != NULL ? c->page : NULL, .bell = -1};
 }
 
 int reign_transfer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, const struct passing *how)
@@ -233,26 +233,34 @@ int reign_wait_in_line(struct heir_keeper *k, struct keeper_table *t, struct kee
     return REPLIED;
 }
 
-static void grant_reply(struct heir_keeper *k, struct claim *claim)
-{
-    if (claim->client->connection != NULL)
-        request_reply_table(k, claim->client->connection, &claim->request, claim->table,
-                            claim->mapped ? WIRE_MAPPED : WIRE_WRITABLE, 0);
-}
-
-void reign_answer_owner(struct heir_keeper *k, struct keeper_table *t)
+bool reign_answer_owner(struct heir_keeper *k, struct keeper_table *t)
 {
     struct keeper_client *owner = table_owner(k, t);
     struct claim *claim, *next;
+    bool answered = false;
 
     if (owner == NULL || cds_list_empty(&t->line))
-        return;
+        return false;
     cds_list_for_each_entry_safe(claim, next, &owner->claims, mine) {
         if (claim->table != t)
             continue;
-        grant_reply(k, claim);
+        if (owner->connection != NULL) {
+            request_reply_table(k, owner->connection, &claim->request, t, claim->mapped ? WIRE_MAPPED : WIRE_WRITABLE,
+                                0);
+            answered = true;
+        }
         reign_claim_free(k, claim);
     }
+    return answered;
+}
+
+void reign_passed(struct heir_keeper *k, struct keeper_table *t)
+{
+    struct keeper_client *owner = table_owner(k, t);
+
+    if (!reign_answer_owner(k, t) && owner != NULL) /* else the reply wakes it */
+        bell_rouse(owner->page, owner->bell);
+    journal_transfer(k, t);
 }
 
 void reign_grant(struct heir_keeper *k, struct keeper_table *t)
@@ -284,18 +292,13 @@ void reign_grant(struct heir_keeper *k, struct keeper_table *t)
                 r = -EAGAIN; /* it was on its way from a giver to one that died, and went back */
             reign_unlock(t);
         }
-        if (r == -EAGAIN)
-            continue;
         if (r == 0) {
-            grant_reply(k, claim);
-            journal_transfer(k, t);
-        } else {
+            reign_passed(k, t);
+        } else if (r != -EAGAIN) {
             struct wire_reply reply = {.error = r};
             connection_reply(to->connection, &claim->request, &reply, -1);
+            reign_claim_free(k, claim);
         }
-        reign_claim_free(k, claim);
-        if (r == 0)
-            reign_answer_owner(k, t);
     }
 }
 
@@ -316,8 +319,7 @@ int reign_pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_clie
     reign_unlock(t);
     if (r < 0)
         return r;
-    journal_transfer(k, t);
-    reign_answer_owner(k, t);
+    reign_passed(k, t);
     if (how->reason == HEIR_REVOKED && from != NULL)
         reign_ring(from);
     if (to == NULL)

@@ -236,12 +236,15 @@ int reign_lock(struct heir_keeper *k, struct keeper_table *t);
 void reign_unlock(struct keeper_table *t);
 /* Come again for this table, or this dying client. */
 void reign_put_off(struct heir_keeper *k, struct keeper_table *t);
-/* Pass it on; the writer mutex is held. to: NULL: to the keeper. */
+/* Pass it on; the writer mutex is held. to: NULL: to the keeper. When the mutex has been let go, reign_passed()
+ * follows: it wakes the owner, which would only wait for the mutex if it were woken before, answers its claim, and
+ * notes it all. */
 int reign_transfer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, const struct passing *how);
+void reign_passed(struct heir_keeper *k, struct keeper_table *t);
 /* The keeper owns the table: give it to the first in line. */
 void reign_grant(struct heir_keeper *k, struct keeper_table *t);
-/* The owner waits in line for what it owns by now: that is granted. */
-void reign_answer_owner(struct heir_keeper *k, struct keeper_table *t);
+/* The owner waits in line for what it owns by now: that is granted, and wakes it. false: it did not wait. */
+bool reign_answer_owner(struct heir_keeper *k, struct keeper_table *t);
 /* From the living owner (or the keeper) to a living client, or to the keeper (NULL). -EBUSY: a write is going on;
  * -EAGAIN: its owner has just passed it on, or this epoch (0: any) is over. */
 int reign_pass(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, uint64_t epoch,

@@ -11,15 +11,20 @@ void bell_ring_sleepers(int socket)
     }
 }
 
+void bell_rouse(const struct client_page *page, int socket)
+{
+    if (socket >= 0 && atomic_load_explicit(&page->asleep, memory_order_seq_cst) != 0) {
+        VISIBLE();
+        bell_ring_sleepers(socket);
+    }
+}
+
 void bell_ring(struct client_page *page, int socket)
 {
     /* visible to others now: */
     VISIBLE();
     atomic_fetch_add_explicit(&page->rung, 1, memory_order_seq_cst);
-    if (atomic_load_explicit(&page->asleep, memory_order_seq_cst) != 0) {
-        VISIBLE();
-        bell_ring_sleepers(socket);
-    }
+    bell_rouse(page, socket);
 }
 
 void bell_sleep(struct client_page *page)

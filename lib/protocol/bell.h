@@ -17,6 +17,9 @@
 /* socket: the client's, -1: it has none. Never waits. */
 void bell_ring(struct client_page *page, int socket);
 
+/* The second half of that alone: a count that was raised without a socket wakes nobody who sleeps. */
+void bell_rouse(const struct client_page *page, int socket);
+
 /* Wake who polls, alone: for what the client's own threads have to tell each other. */
 void bell_ring_sleepers(int socket);
 

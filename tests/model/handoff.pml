@@ -234,7 +234,10 @@ inline owner_pass(giver, taker)
 #if BREAK == LEAVE_BEFORE_RING
         STEP(owned_remove(giver));
 #endif
-        STEP(bell_ring(taker));
+        if
+        :: me != KEEPER -> STEP(bell_ring(taker))
+        :: else /* when it has let go of the mutex: reign_passed() */
+        fi;
         if
         :: atomic { SEEN_DEAD(giver, taker) && BREAK != NO_SECOND_LOOK -> skip };
             take_back(giver, taker)
@@ -280,6 +283,10 @@ inline reign_grant()
             assert(!client_lives(to) || call[to] == IN_LINE || call[to] == CANCEL); /* M6 */
             owner_pass(KEEPER, to);
             STEP(writer_unlock());
+            if
+            :: !refused -> STEP(bell_ring(to)) /* reign_passed() */
+            :: else
+            fi;
             STEP(reply(to); to = 0; refused = false)
         :: atomic { !client_lives(to) && BREAK != GRANT_TO_THE_DEAD -> to = 0 }
         :: DIE
@@ -323,6 +330,7 @@ inline reign_settle()
     :: from != KEEPER && dead[from] ->
         inherit();
         STEP(writer_unlock(); from = 0);
+        STEP(bell_ring(to)); /* reign_passed() */
         answer_owner();
         to = 0
     :: else ->
