@@ -10,9 +10,9 @@
 #include "client.h"
 #include "owned.h"
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -237,9 +237,9 @@ static void sleep_for_events(struct heir *c, int timeout_ms)
 {
     bell_sleep(c->page);
     if (bell_count(c->page) == c->rung && cds_list_empty(&c->events)) {
-        struct pollfd p = {.fd = c->epoll, .events = POLLIN};
+        struct epoll_event event;
         pthread_mutex_unlock(&c->lock);
-        poll(&p, 1, timeout_ms);
+        epoll_wait(c->epoll, &event, 1, timeout_ms);
         pthread_mutex_lock(&c->lock);
     }
     bell_wake(c->page);
