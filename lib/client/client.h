@@ -87,6 +87,7 @@ struct heir {
     struct cds_list_head events;
     struct queued_event *spare; /* for the next event: no memory need be found then. NULL: none */
     bool rescan;
+    struct heir_table *latest; /* that came; NULL: none */
     uint64_t *seen; /* owned set as of the last look */
     uint64_t seen_room;
     struct hash tables;

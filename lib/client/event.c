@@ -71,6 +71,7 @@ static bool tell_transfer(struct heir *c, struct heir_table *t)
     t->told = true;
     t->lost = false;
     t->epoch = epoch;
+    c->latest = t;
     return true;
 }
 
@@ -187,8 +188,25 @@ static bool look_at(struct heir *c, uint64_t before, uint64_t now)
     return false;
 }
 
+/* What has come is mostly what came the last time; its memory is in the giver's cache. */
+static void prefetch_latest(const struct heir *c)
+{
+    const struct mapping *m = c->latest != NULL ? c->latest->mapping : NULL;
+
+    if (m == NULL || m->writer.base == NULL)
+        return;
+    const struct table_page *page = page_of(&m->writer);
+    prefetch_to_write(&page->owner);
+    prefetch_to_write(&page->writer);
+    prefetch_to_write(&page->view);
+    prefetch_to_write(&page->ledger);
+    for (int i = 0; i < 2; i++) /* either record may be the new one */
+        __builtin_prefetch(&page->transfers[i]);
+}
+
 void event_scan(struct heir *c)
 {
+    prefetch_latest(c);
     c->rung = bell_count(c->page);
     uint64_t count = owned_entries(c->page);
     c->rescan = !make_room(c, count);

@@ -105,6 +105,8 @@ static int give_directly(struct heir_table *t, uint64_t to, const struct passing
     r = m == NULL || m->writer.base == NULL ? -EPERM : 0;
     if (r == 0) {
         struct table_page *page = page_of(&m->writer);
+        const struct party me = {.id = c->id, .page = c->page, .bell = c->bell}, receiver = peer_party(peer);
+        owner_pass_soon(page, &receiver);
         r = writer_lock(page, true);
         if (r == -EBUSY)
             r = writer_lock_until(page, deadline_after(c->timeout_ms));
@@ -117,7 +119,6 @@ static int give_directly(struct heir_table *t, uint64_t to, const struct passing
                 get(&page->owner) != owner_word(epoch, c->id)) {
                 r = -EPERM;
             } else {
-                struct party me = {.id = c->id, .page = c->page, .bell = c->bell}, receiver = peer_party(peer);
                 r = owner_pass(page, &me, &receiver, how);
                 if (r < 0) /* taken back, perhaps, in a later epoch */
                     t->epoch = owner_epoch(get(&page->owner));

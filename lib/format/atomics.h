@@ -70,6 +70,16 @@ static inline void relax(void)
 #endif
 }
 
+/* It will be written soon, and is in another core's cache. */
+static inline void prefetch_to_write(const volatile void *p)
+{
+#if defined(__x86_64__)
+    __asm__ volatile("prefetchw %0" : : "m"(*(const volatile char *)p)); /* the builtin takes it for a later CPU's */
+#else
+    __builtin_prefetch((const void *)(uintptr_t)p, 1);
+#endif
+}
+
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

@@ -94,6 +94,14 @@ static uint64_t own_entry(const struct table_page *page)
     return get(&t->epoch) == epoch ? t->entry : 0;
 }
 
+void owner_pass_soon(const struct table_page *page, const struct party *to)
+{
+    prefetch_to_write(&page->owner);
+    for (int i = 0; i < 2; i++)
+        prefetch_to_write(&page->transfers[i]);
+    prefetch_to_write(to->page->owned);
+}
+
 int owner_pass(struct table_page *page, const struct party *from, const struct party *to, const struct passing *how)
 {
     uint64_t table = page->head.id, epoch = owner_epoch(get(&page->owner)), left = own_entry(page);

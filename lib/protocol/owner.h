@@ -75,6 +75,9 @@ struct passing {
  */
 int owner_pass(struct table_page *page, const struct party *from, const struct party *to, const struct passing *how);
 
+/* What that writes first is in other cores' caches: fetch it all at once. A hint, without the mutex. */
+void owner_pass_soon(const struct table_page *page, const struct party *to);
+
 /* The first owner of a table that nobody knows of yet. */
 int owner_first(struct table_page *page, const struct party *owner);
 
