@@ -278,7 +278,7 @@ HEIR_API int heir_release(struct heir_table *table);
  * neither committed a change nor called this for that long loses the table to the keeper (HEIR_REVOKED), as by
  * heir_revoke() by force: its next write is refused, and if it is in the middle of a write its process is killed first.
  * Time alone never hands over what its owner could still write. Not before lease_ms, and a quarter of it later at most,
- * with some milliseconds for very short ones.
+ * with some milliseconds for very short ones, and more for thousands of them.
  * One store: no lock, no system call. Returns 0; -EPERM when the caller does not own it.
  */
 HEIR_API int heir_renew(struct heir_table *table);

@@ -428,7 +428,8 @@ int heir_keeper_start(const struct heir_keeper_options *options, struct heir_kee
     CDS_INIT_LIST_HEAD(&k->dying);
     CDS_INIT_LIST_HEAD(&k->settled);
     CDS_INIT_LIST_HEAD(&k->waited);
-    CDS_INIT_LIST_HEAD(&k->leased);
+    for (unsigned i = 0; i < LEASE_CLASSES; i++)
+        CDS_INIT_LIST_HEAD(&k->leases[i].tables);
     CDS_INIT_LIST_HEAD(&k->orders);
     int r = start(k, o);
     if (r < 0) {

@@ -130,9 +130,16 @@ struct keeper_table {
     struct cds_list_head of_owner;  /* of its owner's tables */
     struct cds_list_head waited;    /* of keeper.waited, while somebody is in line */
     struct cds_list_head unsettled; /* of keeper.unsettled: its writer mutex was busy, try again */
-    struct cds_list_head leased;    /* of keeper.leased, if it has a lease */
+    struct cds_list_head leased;    /* of its class, if it has a lease */
     struct cds_list_head all;       /* keeper.tables */
     struct cds_lfht_node by_id;
+};
+
+/* Tables with leases of about one length, and when they are looked at. See lease.c. */
+#define LEASE_CLASSES 14
+struct lease_class {
+    struct cds_list_head tables;
+    uint64_t look_ns; /* CLOCK_MONOTONIC */
 };
 
 struct heir_keeper {
@@ -163,7 +170,8 @@ struct heir_keeper {
     struct journal_entry held[JOURNAL_ENTRIES];
     struct hash tables_by_name, tables_by_id, clients_by_id, clients_by_role, users;
     struct cds_list_head tables, clients, connections, watchers, retired;
-    struct cds_list_head unsettled, dying, settled, waited, leased, orders;
+    struct cds_list_head unsettled, dying, settled, waited, orders;
+    struct lease_class leases[LEASE_CLASSES];
     struct cds_list_head running; /* keepers of this process */
 };
 
