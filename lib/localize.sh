@@ -4,6 +4,8 @@
 set -e
 ld -r --whole-archive "$1" -o "$2.o"
 objcopy --localize-hidden "$2.o"
+# But the base of the probes is one for all that are linked together, and remains theirs: no name in C is like it.
+objcopy --globalize-symbol=_.stapsdt.base "$2.o"
 rm -f "$2"
 ar rcs "$2" "$2.o"
 rm -f "$2.o"

@@ -10,8 +10,8 @@
 
 set -eu
 
-build='gcc libc6-dev meson ninja-build pkg-config liburcu-dev libxxhash-dev libjansson-dev libncurses-dev libcunit1-dev'
-test="$build g++ clang libclang-rt-dev llvm binutils shellcheck cppcheck lmdb-utils db-util mandoc tmux zsh spin"
+build='gcc libc6-dev meson ninja-build pkg-config liburcu-dev libxxhash-dev libjansson-dev libncurses-dev libcunit1-dev systemtap-sdt-dev'
+test="$build g++ clang libclang-rt-dev llvm binutils shellcheck cppcheck lmdb-utils db-util mandoc tmux zsh spin gdb"
 bench="$build g++ liblmdb-dev libtdb-dev libboost-dev"
 
 say() {

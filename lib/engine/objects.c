@@ -3,19 +3,26 @@
 #include "objects.h"
 #include "bag.h"
 #include "change.h"
+#include "probe.h"
 
 void objects_begin(struct store *s)
 {
     undo_begin(s);
 }
 
+#ifdef __clang__ /* which takes the probe in it for long, and would call it for each put */
+__attribute__((always_inline))
+#endif
 void objects_commit(struct store *s)
 {
     if (s->log_count == 0) {
         set(&ledger_of(s)->log_txn, 0);
     } else {
+        struct table_page *page = page_of(s);
+        uint64_t txn = s->txn;
         /* visible to others now: */
-        set(&view_of(s)->committed, s->txn);
+        set(&page->view.committed, txn);
+        probe_commit(page, txn);
     }
     undo_trim(s);
     s->txn = 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The undo log; see undo.h. */
 #include "undo.h"
+#include "probe.h"
 #include "shm.h"
 #include <sys/mman.h>
 
@@ -104,7 +105,9 @@ int undo_all(struct store *s, uint64_t *changes)
         set(&l->undone, *changes);
         set(&l->undone_epoch, get(&page_of(s)->owner) >> OWNER_ID_BITS);
     }
+    uint64_t txn = get(&l->log_txn);
     set(&l->log_txn, 0);
+    probe_rollback(page_of(s)->head.id, txn, get(&l->changes), changes != NULL);
     undo_trim(s); /* the heap may have its end back where the log has come down to */
     return 0;
 }

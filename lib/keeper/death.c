@@ -9,6 +9,7 @@
  */
 #include "atomics.h"
 #include "owned.h"
+#include "probe.h"
 #include "robust.h"
 #include "shm.h"
 #include "state.h"
@@ -191,6 +192,7 @@ static bool reclaim(struct heir_keeper *k, struct keeper_client *c, uint64_t sin
         if (get(&c->page->closing) == 0) {
             k->deaths++;
             process_cause(c);
+            probe_death(c->id, c->pid, c->cause, c->code);
             journal_died(k, c);
         }
         c->untold = true;
@@ -207,6 +209,8 @@ static bool reclaim(struct heir_keeper *k, struct keeper_client *c, uint64_t sin
     journal_hold(k, false);
     if (first || tables > 0)
         c->reclaim_ns = clock_mono_ns() - c->ended_ns;
+    if (tables > 0)
+        probe_reclaim(c->id, tables, c->reclaim_ns);
     c->untold = c->untold || tables > 0;
     c->reclaimed += tables;
     if (!all && cds_list_empty(&c->unsettled))

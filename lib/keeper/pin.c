@@ -4,6 +4,7 @@
  * tells its writer; this keeper notes for itself what it has granted, since pages are the clients' to damage.
  */
 #include "atomics.h"
+#include "probe.h"
 #include "state.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -77,8 +78,10 @@ int pin_grant(struct keeper_table *t, struct keeper_client *c, uint64_t *txn)
         pin_floor_set(t);
         next = get_ordered(&t->page->ledger.next_horizon);
     } while (next > *txn && next <= get(&t->page->view.committed) && --tries > 0);
-    if (next <= *txn)
+    if (next <= *txn) {
+        probe_pin(t->id, c->id, *txn);
         return 0;
+    }
     unpin(pin); /* the horizon is never beyond the last commit, nor on the heels of each: the table is damaged */
     return -EUCLEAN;
 }

@@ -3,6 +3,7 @@
 #include "owner.h"
 #include "bell.h"
 #include "owned.h"
+#include "probe.h"
 #include "robust.h"
 #include "shm.h"
 #include "undo.h"
@@ -80,10 +81,12 @@ static void transfer_write(struct table_page *page, uint64_t entry, const struct
     set(&next->epoch, epoch + 1);
 }
 
-static void owner_switch(struct table_page *page, uint64_t to)
+static void owner_switch(struct table_page *page, uint64_t to, enum heir_reason reason)
 {
+    uint64_t word = get(&page->owner), epoch = owner_epoch(word) + 1;
     /* visible to others now: */
-    set_ordered(&page->owner, owner_word(owner_epoch(get(&page->owner)) + 1, to));
+    set_ordered(&page->owner, owner_word(epoch, to));
+    probe_transfer(page->head.id, epoch, owner_id(word), to, reason);
 }
 
 /* Where the table stands in its owner's set, as the record of this epoch tells; 0: unknown. */
@@ -116,12 +119,12 @@ int owner_pass(struct table_page *page, const struct party *from, const struct p
             return (int)entry;
     }
     transfer_write(page, (uint64_t)(entry + 1), how);
-    owner_switch(page, to->id);
+    owner_switch(page, to->id, how->reason);
     if (to->page != NULL) {
         bell_ring(to->page, to->bell);
         if (get_ordered(&to->page->dead) != 0) { /* who raised it may have read the set before we were in it */
             transfer_write(page, left, &(struct passing){.reason = how->reason});
-            owner_switch(page, from->id);
+            owner_switch(page, from->id, how->reason);
             owned_remove(to->page, table, (uint64_t)(entry + 1));
             return -ESRCH;
         }
@@ -137,7 +140,7 @@ int owner_first(struct table_page *page, const struct party *owner)
     if (entry < 0)
         return (int)entry;
     transfer_write(page, (uint64_t)(entry + 1), &(struct passing){.reason = HEIR_CLAIMED});
-    owner_switch(page, owner->id);
+    owner_switch(page, owner->id, HEIR_CLAIMED);
     return 0;
 }
 
