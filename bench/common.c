@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <heir.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +52,9 @@ void *must(void *memory)
 
 /* ---- Options ------------------------------------------------------------------------------------------ */
 
-enum { MAX_OPTIONS = 32, HELP_COLUMN = 20 };
+enum { MAX_OPTIONS = 32, HELP_COLUMN = 20, FEWEST_ROUNDS = 3 /* fewer tell nothing of their spread */ };
+
+static FILE *raw; /* --raw */
 
 static bool is_text(const struct bench_option *o)
 {
@@ -113,6 +116,10 @@ int bench_options(struct bench *b, int argc, char **argv)
     for (const struct bench_option *o = b->options; o->name; o++)
         all[n++] = *o;
     all[n++] = (struct bench_option){"rounds", "N", rounds, &b->rounds, 1, 1000, b->rounds, 2};
+    all[n++] = (struct bench_option){"seconds",   "N",       "after so many no round is begun, but for the first three",
+                                     &b->seconds, 1,         1000000,
+                                     b->seconds,  b->seconds};
+    all[n++] = (struct bench_option){"raw", "FILE", "write all samples to it, for plots", &b->raw, 1, 0, 0, 0};
     all[n++] = (struct bench_option){.name = "quick", .help = "a try-out of some seconds", .value = &b->quick};
     all[n++] = (struct bench_option){.name = "help", .help = "this text", .value = &help};
     for (unsigned i = 0; i < n; i++) {
@@ -129,21 +136,57 @@ int bench_options(struct bench *b, int argc, char **argv)
     }
     if (help)
         return usage(b, all, stdout, 0);
-    return ok && optind == argc ? -1 : usage(b, all, stderr, 2);
+    if (!ok || optind != argc)
+        return usage(b, all, stderr, 2);
+    if (b->raw && !(raw = fopen(b->raw, "we"))) {
+        fail("%s: %s", b->raw, strerror(errno));
+        return 2;
+    }
+    b->began_ns = now_ns();
+    return -1;
+}
+
+static volatile sig_atomic_t stopped;
+
+static void note_stop(int signo)
+{
+    (void)signo;
+    stopped = 1;
+}
+
+void bench_catch_stop(void)
+{
+    struct sigaction action = {.sa_handler = note_stop}; /* without SA_RESTART: who waits shall look */
+
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool bench_stopped(void)
+{
+    return stopped;
 }
 
 bool bench_goes_on(const struct bench *b, uint64_t round, double error)
 {
-    return round < b->rounds || (!b->quick && error > b->max_error && round < b->patience * b->rounds);
+    bool in_time = now_ns() - b->began_ns < b->seconds * UINT64_C(1000000000);
+
+    if (bench_stopped())
+        return false;
+    if (round < FEWEST_ROUNDS && round < b->rounds)
+        return true;
+    return in_time && (round < b->rounds || (!b->quick && error > b->max_error && round < b->patience * b->rounds));
 }
 
-void bench_steady(const struct bench *b, uint64_t round, double error, const char *whose)
+void bench_steady(const struct bench *b, const char *part, uint64_t round, double error, const char *whose)
 {
-    put_result((double)round, "rounds");
-    put_result(100 * error, "worst_error_percent");
+    put_result((double)round, "%srounds", part);
+    put_result(100 * error, "%sworst_error_percent", part);
     if (error > b->max_error)
         say("NOT STEADY: after %llu rounds the median of %s may still be off by %.0f %%%s", (unsigned long long)round,
-            whose, 100 * error, b->quick ? " (--quick)" : ": the machine does other work, or give more --rounds");
+            whose, 100 * error,
+            bench_stopped() ? " (stopped)"
+            : b->quick      ? " (--quick)"
+                            : ": the machine does other work, or give more --rounds and --seconds");
 }
 
 /* ---- Samples ------------------------------------------------------------------------------------------ */
@@ -244,6 +287,49 @@ void put_result(double value, const char *name, ...)
     else
         printf("=%.*f\n", fabs(value) < 10 ? 3 : fabs(value) < 100 ? 2 : 1, value);
     fflush(stdout);
+}
+
+void raw_begin(const char *unit, const char *name, ...)
+{
+    va_list ap;
+
+    if (!raw)
+        return;
+    fputs("# ", raw);
+    va_start(ap, name);
+    vfprintf(raw, name, ap);
+    va_end(ap);
+    fprintf(raw, " %s\n", unit);
+}
+
+void raw_value(double value, uint64_t count)
+{
+    if (raw)
+        fprintf(raw, "%.6g %llu\n", value, (unsigned long long)count);
+}
+
+void raw_end(void)
+{
+    if (!raw)
+        return;
+    fputs("\n\n", raw);
+    fflush(raw);
+}
+
+void raw_series(const struct series *s, const char *unit, const char *name, ...)
+{
+    char text[96];
+    va_list ap;
+
+    if (!s->n)
+        return;
+    va_start(ap, name);
+    vsnprintf(text, sizeof text, name, ap);
+    va_end(ap);
+    raw_begin(unit, "%s", text);
+    for (size_t i = 0; i < s->n; i++)
+        raw_value(s->v[i], 1);
+    raw_end();
 }
 
 void progress(const char *format, ...)

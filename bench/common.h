@@ -16,13 +16,16 @@ struct bench_option {
     uint64_t min, max, usual, quick;
 };
 
-/* What all of them have: --rounds, --quick, --help, and how long they go on. */
+/* What all of them have: --rounds, --seconds, --raw, --quick, --help, and how long they go on. */
 struct bench {
     const char *does, *wrong; /* "Measure ...", "Ends with 1 when ..." */
     const struct bench_option *options;
     double max_error;  /* of the median ratios: more rounds while it may be larger */
-    uint64_t rounds;   /* at least; before bench_options(): usually */
-    unsigned patience; /* at most so many times as many */
+    uint64_t rounds;   /* usually, if the time lasts; before bench_options(): without --rounds */
+    uint64_t seconds;  /* after which no round is begun, but for the first few; before bench_options(): usually */
+    unsigned patience; /* at most so many times as many rounds */
+    const char *raw;   /* file for all samples, or NULL */
+    uint64_t began_ns; /* of CLOCK_MONOTONIC; seconds are counted from here */
     bool quick;
 };
 
@@ -30,8 +33,11 @@ struct bench {
 int bench_options(struct bench *b, int argc, char **argv);
 /* Whether another round is wanted, after `round` of them. */
 bool bench_goes_on(const struct bench *b, uint64_t round, double error);
-/* Says how many rounds there were, and whether they were enough. */
-void bench_steady(const struct bench *b, uint64_t round, double error, const char *whose);
+/* Says how many rounds there were, and whether they were enough. part: "", or what the keys begin with. */
+void bench_steady(const struct bench *b, const char *part, uint64_t round, double error, const char *whose);
+/* From now on a stop by SIGTERM (of the process that waits, see world.h) is not the end, but is told here. */
+void bench_catch_stop(void);
+bool bench_stopped(void);
 
 /* CLOCK_MONOTONIC: one clock for all processes of the machine. */
 uint64_t now_ns(void);
@@ -65,6 +71,16 @@ double series_error(const struct series *s);
 /* A line for people; a line for scripts. name says the unit. */
 __attribute__((format(printf, 1, 2))) void say(const char *format, ...);
 __attribute__((format(printf, 2, 3))) void put_result(double value, const char *name, ...);
+
+/*
+ * --raw FILE: all samples, for plots. Blocks of lines "VALUE COUNT" in the order in which they were taken, each under
+ * "# NAME UNIT" and ended by two empty lines, which is what gnuplot calls a data set with a name. Nothing without
+ * --raw.
+ */
+__attribute__((format(printf, 2, 3))) void raw_begin(const char *unit, const char *name, ...);
+void raw_value(double value, uint64_t count);
+void raw_end(void);
+__attribute__((format(printf, 3, 4))) void raw_series(const struct series *s, const char *unit, const char *name, ...);
 
 /* Machine, kernel, build and load: the context without which a figure means nothing. */
 void say_machine(void);

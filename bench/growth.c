@@ -343,7 +343,7 @@ static int run_all(struct world *world, void *arg)
         error = worst_error(&g);
     }
     report(&g);
-    bench_steady(&o->bench, round, error, "p99.99");
+    bench_steady(&o->bench, "", round, error, "p99.99");
     if (finish(&g, world) < 0)
         return -1;
     say("conserved: after each round the table had exactly its objects, with the sum of their numbers");
@@ -359,6 +359,7 @@ int main(int argc, char **argv)
                   .wrong = "Ends with 1 when the table has lost or invented an object.",
                   .max_error = 0.10, /* of the medians of p99.99 */
                   .rounds = 5,
+                  .seconds = 100,
                   .patience = 2}};
     const struct bench_option options[] = {
         {"objects", "N", "objects at the end", &o.objects, 1, 200000000, 10000000, 100000},

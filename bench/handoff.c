@@ -406,7 +406,7 @@ static int run_all(struct world *world, void *arg)
         error = worst_error(plan, &whose);
     }
     report(plan);
-    bench_steady(&o->bench, round, error, whose);
+    bench_steady(&o->bench, "", round, error, whose);
     r = heir_close(h.client);
     if (r < 0)
         return fail("heir_close: %s", heir_strerror(r));
@@ -449,6 +449,7 @@ int main(int argc, char **argv)
                   .wrong = "Ends with 1 when a change of owner was lost, doubled, or without its event.",
                   .max_error = 0.05,
                   .rounds = 5,
+                  .seconds = 170,
                   .patience = 2}};
     const struct bench_option options[] = {
         {"samples", "N", "samples of each thing in a round", &o.samples, 1, 1000000, 200, 20},

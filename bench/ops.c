@@ -376,7 +376,7 @@ static int run_all(struct world *world, void *arg)
         error = worst_error(run, whose, sizeof whose);
     }
     report(run);
-    bench_steady(&o->bench, run->work.round, error, whose);
+    bench_steady(&o->bench, "", run->work.round, error, whose);
     if (world_keeper_stop(world) < 0)
         return -1;
     say("conserved: after each round every store had exactly its objects, with the sum of their numbers");
@@ -415,6 +415,7 @@ int main(int argc, char **argv)
                   .wrong = "Ends with 1 when a store has lost or invented an object.",
                   .max_error = 0.05,
                   .rounds = 5,
+                  .seconds = 150,
                   .patience = 2}};
     char peers[256] = "only these stores:", only[256] = "only these phases, after insert:";
     const struct bench_option options[] = {

@@ -386,7 +386,7 @@ static int run_all(struct world *world, void *arg)
         error = worst_error(run);
     }
     report(run);
-    bench_steady(&o->bench, round, error, "a ratio");
+    bench_steady(&o->bench, "", round, error, "a ratio");
     if (finish(run, world) < 0)
         return -1;
     say("conserved: no value that was read was half of one; at the end each key had the value written last");
@@ -403,6 +403,7 @@ int main(int argc, char **argv)
                            "not two cores.",
                   .max_error = 0.05,
                   .rounds = 8,
+                  .seconds = 100,
                   .patience = 4}};
     const struct bench_option options[] = {
         {"objects", "N", "objects in the table", &o.objects, 1, 100000000, 1000000, 20000},

@@ -380,7 +380,7 @@ static int measure(struct recovery *rec)
         error = worst_error(rec, &whose);
     }
     report(rec);
-    bench_steady(&o->bench, round, error, whose);
+    bench_steady(&o->bench, "", round, error, whose);
     for (enum size size = SMALL; size < SIZES; size++)
         if (check_table(rec, size) < 0)
             return -1;
@@ -435,6 +435,7 @@ int main(int argc, char **argv)
             .wrong = "Ends with 1 when a change of a killed writer is seen, or a table has lost or invented an object.",
             .max_error = 0.10,
             .rounds = 5,
+            .seconds = 90,
             .patience = 2}};
     const struct bench_option options[] = {
         {"objects", "N", "objects of the large table; the small one has 10000", &o.objects[LARGE], SMALL_N, 200000000,

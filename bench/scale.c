@@ -609,7 +609,7 @@ static int run_all(struct world *world, void *arg)
     }
     for (unsigned i = 0; i < s.n_crowds; i++)
         report(&s.crowds[i]);
-    bench_steady(&o->bench, round, error, whose);
+    bench_steady(&o->bench, "", round, error, whose);
     if (side_close(&one) < 0)
         return -1;
     while (n-- > 0)
@@ -631,6 +631,7 @@ int main(int argc, char **argv)
                                   .wrong = "Ends with 1 when a table was lost, or has not come back to the keeper.",
                                   .max_error = 0.10,
                                   .rounds = 3,
+                                  .seconds = 120,
                                   .patience = 2}};
     const struct bench_option options[] = {
         {"samples", "N", "of each thing in a round", &o.samples, 10, 100000, 400, 40},

@@ -3,8 +3,9 @@
  * A namespace of the benchmark's own, with its own keeper and folders, that is gone afterwards, whatever happens.
  *
  * The benchmark runs in a child process and process group; its parent only waits. However the child ends (result,
- * failed check, crash, Ctrl-C), the parent kills what is left of the group, waits for all of it, and removes socket,
- * folders and shared memory.
+ * failed check, crash), the parent kills what is left of the group, waits for all of it, and removes socket, folders
+ * and shared memory. Ctrl-C and other signals that stop it reach the child as SIGTERM, with some seconds for those who
+ * catch it to print what they have; a second one ends it at once.
  */
 #ifndef BENCH_WORLD_H
 #define BENCH_WORLD_H
