@@ -3,8 +3,9 @@
  * How long is a table without an owner that can work: when it is claimed, given, or left behind by a killed process?
  * And how much of that is the kernel's share, and what would the usual ways of noticing a death cost?
  *
- * Each round measures everything once, floors and rivals included; a ratio is taken between the medians of one round,
- * so that a machine that slows down for a while slows both sides. Quantiles are over the samples of all rounds.
+ * What belongs together is a section: each of its rounds measures everything once, floors and rivals included; a ratio
+ * is taken between the medians of one round, so that a machine that slows down for a while slows both sides. Quantiles
+ * are over the samples of all rounds. A section is printed when it is done, or when the benchmark is stopped.
  */
 #include "handoff.h"
 
@@ -18,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -26,9 +28,11 @@
 #define WAIT_NS UINT64_C(30000000000)
 enum {
     MAX_RESIDENT = 8,
-    MAX_MEASURES = 16 + 8 * MAX_RESIDENT,
+    MAX_SECTIONS = 5 + MAX_RESIDENT,
+    MAX_MEASURES = 16 * MAX_SECTIONS,
     MAX_FIGURES = 2 * MAX_MEASURES,
-    MAX_RATIOS = 16 + 10 * MAX_RESIDENT
+    MAX_RATIOS = 16 * MAX_SECTIONS,
+    MAX_LOAD = 1024
 };
 
 /* ---- Processes ---------------------------------------------------------------------------------------- */
@@ -45,7 +49,7 @@ int await(struct board *board, _Atomic uint32_t *word, uint32_t value, enum how 
     uint32_t seen;
 
     for (unsigned looks = 1; (seen = atomic_load_explicit(word, memory_order_acquire)) != value; looks++) {
-        if (atomic_load_explicit(&board->failed, memory_order_relaxed))
+        if (atomic_load_explicit(&board->failed, memory_order_relaxed) || bench_stopped())
             return -1;
         if (how == SLEEPING)
             futex(word, FUTEX_WAIT, seen, &second);
@@ -61,6 +65,19 @@ void announce(_Atomic uint32_t *word, uint32_t value)
 {
     atomic_store(word, value);
     futex(word, FUTEX_WAKE, INT_MAX, NULL);
+}
+
+void pass_time(const struct measure *m, uint64_t ns)
+{
+    if (m->loaded)
+        usleep((useconds_t)(ns / 1000));
+    else
+        spin_ns(ns);
+}
+
+int await_answer(struct board *board, const struct measure *m, _Atomic uint32_t *word, uint32_t value)
+{
+    return await(board, word, value, m->loaded ? SLEEPING : YIELDING);
 }
 
 void stay(enum place place)
@@ -114,6 +131,8 @@ void occupy(unsigned mib)
         _exit(1);
     }
     madvise(p, size, MADV_NOHUGEPAGE);
+    if (madvise(p, size, MADV_POPULATE_WRITE) == 0)
+        return;
     for (size_t i = 0; i < size; i += 4096)
         p[i] = 1;
 }
@@ -135,33 +154,91 @@ int reap(pid_t pid, bool killed)
     return fail("process %ld ended with status 0x%x", (long)pid, (unsigned)status);
 }
 
+/* ---- Load --------------------------------------------------------------------------------------------- */
+
+/* One process for each core that does nothing but run, at the priority of all. */
+struct load {
+    pid_t pids[MAX_LOAD];
+    unsigned n;
+};
+
+static int load_start(struct load *load)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    for (load->n = 0; load->n < MAX_LOAD && (long)load->n < cores; load->n++) {
+        pid_t pid = world_fork();
+        if (pid < 0)
+            return fail("fork: %s", strerror(errno));
+        for (volatile unsigned long count = 0; pid == 0;)
+            count = count + 1;
+        load->pids[load->n] = pid;
+    }
+    usleep(20000); /* until the scheduler has spread them */
+    return 0;
+}
+
+static int load_end(struct load *load)
+{
+    int r = 0;
+
+    for (unsigned i = 0; i < load->n; i++) {
+        kill(load->pids[i], SIGKILL);
+        r = reap(load->pids[i], true) < 0 ? -1 : r;
+    }
+    return r;
+}
+
 /* ---- What is measured --------------------------------------------------------------------------------- */
 
 struct ratio {
-    char name[128];
+    char name[160];
     const struct figure *above, *below;
     struct series rounds;
 };
 
-struct plan {
-    struct measure measures[MAX_MEASURES];
-    struct ratio ratios[MAX_RATIOS];
-    struct figure *figures[MAX_FIGURES];
-    unsigned n_measures, n_ratios, n_figures;
+/* What is measured together, round by round, and printed then. */
+struct section {
+    const char *what, *name;
+    unsigned measures, figures, ratios; /* where the plan's begin; they end where the next one's do */
 };
 
-static struct figure *figure(struct plan *plan, const char *what, const char *name, unsigned mib)
+struct plan {
+    struct measure measures[MAX_MEASURES];
+    struct figure *figures[MAX_FIGURES];
+    struct ratio ratios[MAX_RATIOS];
+    struct section sections[MAX_SECTIONS + 1];
+    unsigned n_measures, n_figures, n_ratios, n_sections;
+    /* On an idle machine, one table, small processes. Later sections measure these again, so that both sides of a ratio
+     * are of one round. */
+    struct figure *give, *keeper, *claimant;
+};
+
+static void begin_section(struct plan *plan, const char *what, const char *name)
+{
+    plan->sections[plan->n_sections++] =
+        (struct section){what, name, plan->n_measures, plan->n_figures, plan->n_ratios};
+}
+
+static struct figure *figure(struct plan *plan, const char *what, const char *name, const char *suffix)
 {
     struct figure *f = must(calloc(1, sizeof *f));
 
-    snprintf(f->name, sizeof f->name, mib ? "%s_%umib" : "%s", name, mib);
+    snprintf(f->name, sizeof f->name, "%s%s", name, suffix);
     f->what = what;
     plan->figures[plan->n_figures++] = f;
     return f;
 }
 
-static void add(struct plan *plan, struct measure m)
+static void add(struct plan *plan, struct measure m, measure_run *run, int kind, struct figure *first,
+                struct figure *second)
 {
+    m.run = run;
+    m.kind = kind;
+    m.first = first;
+    m.second = second;
+    if (!m.samples)
+        m.samples = 1;
     plan->measures[plan->n_measures++] = m;
 }
 
@@ -174,34 +251,38 @@ static void compare(struct plan *plan, const struct figure *above, const struct 
     snprintf(r->name, sizeof r->name, "%s_vs_%s_ratio", above->name, below->name);
 }
 
-static void plan_living(struct plan *plan, unsigned n)
+/* m: how it is measured; who is killed or given to, and by whom, is added. */
+static void plan_living(struct plan *plan, struct measure m, const char *suffix)
 {
     struct figure *sleep, *spin, *hop1, *hop2, *descriptor, *claim, *give_sleep, *give_spin, *give_keeper;
 
-    sleep = figure(plan, "floor: a futex wakes a sleeping process", "futex_sleep", 0);
-    spin = figure(plan, "floor: a process that spins sees a word change", "futex_spin", 0);
-    hop1 = figure(plan, "floor: a SEQPACKET socket wakes a sleeping process", "socket_hop", 0);
-    hop2 = figure(plan, "floor: the same by way of a third process, as through a keeper", "socket_two_hops", 0);
-    descriptor = figure(plan, "floor: one hop with a descriptor", "descriptor_hop", 0);
-    claim = figure(plan, "libheir: heir_claim of the keeper's table, and heir_release", "claim_release", 0);
-    give_sleep =
-        figure(plan, "libheir: heir_give_away until the receiver, asleep in heir_wait, has written", "give_sleep", 0);
-    give_spin = figure(plan, "libheir: the same, the receiver with spin_us", "give_spin", 0);
+    sleep = figure(plan, "floor: a futex wakes a sleeping process", "futex_sleep", suffix);
+    spin = figure(plan, "floor: a process that spins sees a word change", "futex_spin", suffix);
+    hop1 = figure(plan, "floor: a SEQPACKET socket wakes a sleeping process", "socket_hop", suffix);
+    hop2 = figure(plan, "floor: the same by way of a third process, as through a keeper", "socket_two_hops", suffix);
+    descriptor = figure(plan, "floor: one hop with a descriptor", "descriptor_hop", suffix);
+    claim = figure(plan, "libheir: heir_claim of the keeper's table, and heir_release", "claim_release", suffix);
+    give_sleep = figure(plan, "libheir: heir_give_away until the receiver, asleep in heir_wait, has written",
+                        "give_sleep", suffix);
+    give_spin = figure(plan, "libheir: the same, the receiver with spin_us", "give_spin", suffix);
     give_keeper = figure(plan, "libheir: as give_sleep, through the keeper: giver and receiver are of different groups",
-                         "give_keeper", 0);
+                         "give_keeper", suffix);
 
-    add(plan, (struct measure){.run = run_hop, .kind = FUTEX_SLEEP, .first = sleep, .samples = n});
-    add(plan, (struct measure){.run = run_give, .kind = GIVE_SLEEP, .first = give_sleep, .samples = n});
-    add(plan, (struct measure){.run = run_hop, .kind = SOCKET_TWO, .first = hop2, .samples = n});
+    add(plan, m, run_hop, FUTEX_SLEEP, sleep, NULL);
+    add(plan, m, run_give, GIVE_SLEEP, give_sleep, NULL);
+    add(plan, m, run_hop, SOCKET_TWO, hop2, NULL);
     if (give_keeper_possible())
-        add(plan, (struct measure){.run = run_give, .kind = GIVE_KEEPER, .first = give_keeper, .samples = n});
+        add(plan, m, run_give, GIVE_KEEPER, give_keeper, NULL);
     else
         say("a give through the keeper is left out: only root can be of two groups");
-    add(plan, (struct measure){.run = run_claim, .first = claim, .samples = n});
-    add(plan, (struct measure){.run = run_hop, .kind = SOCKET_ONE, .first = hop1, .samples = n});
-    add(plan, (struct measure){.run = run_hop, .kind = DESCRIPTOR, .first = descriptor, .samples = n});
-    add(plan, (struct measure){.run = run_give, .kind = GIVE_SPIN, .first = give_spin, .samples = n});
-    add(plan, (struct measure){.run = run_hop, .kind = FUTEX_SPIN, .first = spin, .samples = n});
+    add(plan, m, run_claim, 0, claim, NULL);
+    add(plan, m, run_hop, SOCKET_ONE, hop1, NULL);
+    add(plan, m, run_hop, DESCRIPTOR, descriptor, NULL);
+    if (!m.loaded) { /* who spins has a core of his own, or is not measured but its scheduler */
+        add(plan, m, run_give, GIVE_SPIN, give_spin, NULL);
+        add(plan, m, run_hop, FUTEX_SPIN, spin, NULL);
+        plan->give = give_sleep;
+    }
     compare(plan, give_sleep, sleep);
     compare(plan, give_sleep, hop2);
     compare(plan, give_spin, spin);
@@ -209,67 +290,93 @@ static void plan_living(struct plan *plan, unsigned n)
     compare(plan, claim, hop2);
 }
 
-static void plan_deaths(struct plan *plan, unsigned mib, unsigned n, const struct figure *idle[2])
+static void plan_rivals(struct plan *plan, struct measure m, const char *suffix, const struct figure *claimant)
 {
     static const char *const rivals[] = {[PIDFD] = "pidfd", [WAITPID] = "waitpid", [HANGUP] = "hangup"};
-    struct figure *mutex, *mutex_standby, *keeper, *claimant, *open, *watched, *watched_standby, *keeper_watched;
     char name[32];
 
-    mutex = figure(plan, "floor: SIGKILL until a bare robust mutex has woken its waiter", "kill_mutex", mib);
-    mutex_standby =
-        figure(plan, "floor: and until the standby that the waiter wakes has written", "kill_mutex_standby", mib);
-    keeper =
-        figure(plan, "libheir: SIGKILL until the keeper owns the table, by the time noted in it", "kill_keeper", mib);
-    claimant = figure(plan, "libheir: SIGKILL until the waiting claimant has written", "kill_claimant", mib);
-    add(plan, (struct measure){.run = run_death,
-                               .kind = MUTEX,
-                               .resident_mib = mib,
-                               .first = mutex,
-                               .second = mutex_standby,
-                               .samples = n});
-    add(plan, (struct measure){.run = run_kill_keeper, .resident_mib = mib, .first = keeper, .samples = n});
-    add(plan, (struct measure){.run = run_kill_claimant, .resident_mib = mib, .first = claimant, .samples = n});
-    watched =
-        figure(plan, "floor: kill_mutex beside a process that looks at a word all the time", "kill_mutex_watched", mib);
-    watched_standby = figure(plan, "floor: and until the standby has written", "kill_mutex_watched_standby", mib);
-    keeper_watched =
-        figure(plan, "libheir: SIGKILL until a process that looks all the time sees the keeper own the table",
-               "kill_keeper_watched", mib);
-    add(plan, (struct measure){.run = run_death,
-                               .kind = MUTEX,
-                               .watched = true,
-                               .resident_mib = mib,
-                               .first = watched,
-                               .second = watched_standby,
-                               .samples = n});
-    add(plan, (struct measure){
-                  .run = run_kill_keeper, .watched = true, .resident_mib = mib, .first = keeper_watched, .samples = n});
-    compare(plan, keeper, mutex);
-    compare(plan, keeper_watched, watched);
-    compare(plan, claimant, mutex);
-    compare(plan, claimant, mutex_standby);
     for (int kind = PIDFD; kind <= HANGUP; kind++) {
         struct figure *notice, *standby;
         snprintf(name, sizeof name, "kill_%s", rivals[kind]);
-        notice = figure(plan, "rival: SIGKILL until it is noticed", name, mib);
+        notice = figure(plan, "rival: SIGKILL until it is noticed", name, suffix);
         snprintf(name, sizeof name, "kill_%s_standby", rivals[kind]);
-        standby = figure(plan, "rival: and until the standby has written", name, mib);
-        add(plan,
-            (struct measure){
-                .run = run_death, .kind = kind, .resident_mib = mib, .first = notice, .second = standby, .samples = n});
+        standby = figure(plan, "rival: and until the standby has written", name, suffix);
+        add(plan, m, run_death, kind, notice, standby);
         compare(plan, standby, claimant);
     }
-    if (mib) {
-        compare(plan, keeper, idle[0]);
-        compare(plan, claimant, idle[1]);
-        return;
+}
+
+static void plan_watched(struct plan *plan, struct measure m, const char *suffix)
+{
+    struct figure *mutex, *mutex_standby, *keeper;
+
+    m.watched = true;
+    mutex = figure(plan, "floor: kill_mutex beside a process that looks at a word all the time", "kill_mutex_watched",
+                   suffix);
+    mutex_standby = figure(plan, "floor: and until the standby has written", "kill_mutex_watched_standby", suffix);
+    keeper = figure(plan, "libheir: SIGKILL until a process that looks all the time sees the keeper own the table",
+                    "kill_keeper_watched", suffix);
+    add(plan, m, run_death, MUTEX, mutex, mutex_standby);
+    add(plan, m, run_kill_keeper, 0, keeper, NULL);
+    compare(plan, keeper, mutex);
+}
+
+static void plan_deaths(struct plan *plan, struct measure m, const char *suffix)
+{
+    struct figure *mutex, *mutex_standby, *keeper, *claimant, *open;
+
+    mutex = figure(plan, "floor: SIGKILL until a bare robust mutex has woken its waiter", "kill_mutex", suffix);
+    mutex_standby =
+        figure(plan, "floor: and until the standby that the waiter wakes has written", "kill_mutex_standby", suffix);
+    keeper = figure(plan, "libheir: SIGKILL until the keeper owns the table, by the time noted in it", "kill_keeper",
+                    suffix);
+    claimant = figure(plan, "libheir: SIGKILL until the waiting claimant has written", "kill_claimant", suffix);
+    add(plan, m, run_death, MUTEX, mutex, mutex_standby);
+    add(plan, m, run_kill_keeper, 0, keeper, NULL);
+    add(plan, m, run_kill_claimant, 0, claimant, NULL);
+    compare(plan, keeper, mutex);
+    compare(plan, claimant, mutex);
+    compare(plan, claimant, mutex_standby);
+    plan_rivals(plan, m, suffix, claimant);
+    if (m.resident_mib) {
+        compare(plan, keeper, plan->keeper);
+        compare(plan, claimant, plan->claimant);
     }
-    idle[0] = keeper;
-    idle[1] = claimant;
+    if (m.resident_mib || m.loaded)
+        return;
+    plan->keeper = keeper;
+    plan->claimant = claimant;
+    plan_watched(plan, m, suffix);
+    m.changes = 1000;
     open = figure(plan, "libheir: as kill_keeper, with 1,000 changes of an open transaction to undo",
-                  "kill_keeper_tx1000", 0);
-    add(plan, (struct measure){.run = run_kill_keeper, .changes = 1000, .first = open, .samples = n});
+                  "kill_keeper_tx1000", suffix);
+    add(plan, m, run_kill_keeper, 0, open, NULL);
     compare(plan, open, keeper);
+}
+
+static void plan_idle(struct plan *plan, struct measure m)
+{
+    add(plan, m, run_kill_keeper, 0, plan->keeper, NULL);
+    add(plan, m, run_kill_claimant, 0, plan->claimant, NULL);
+}
+
+static void plan_tables(struct plan *plan, struct measure m, const char *suffix)
+{
+    struct figure *give, *take, *keeper, *claimant;
+
+    give = figure(plan, "libheir: as give_sleep, the giver has so many tables, and gives one", "give_sleep", suffix);
+    take = figure(plan, "libheir: as give_sleep, the receiver has so many tables, and gets one", "take_sleep", suffix);
+    keeper = figure(plan, "libheir: SIGKILL of the owner of so many tables until the keeper owns the last of them",
+                    "kill_keeper", suffix);
+    claimant = figure(plan, "libheir: SIGKILL of the owner of so many until one's waiting claimant has written",
+                      "kill_claimant", suffix);
+    add(plan, m, run_give, GIVE_SLEEP, give, take);
+    add(plan, m, run_kill_keeper, 0, keeper, NULL);
+    add(plan, m, run_kill_claimant, 0, claimant, NULL);
+    compare(plan, give, plan->give);
+    compare(plan, take, plan->give);
+    compare(plan, keeper, plan->keeper);
+    compare(plan, claimant, plan->claimant);
 }
 
 /* ---- The run ------------------------------------------------------------------------------------------ */
@@ -281,11 +388,11 @@ struct options {
     const char *only, *resident_list;
 };
 
-static double worst_error(const struct plan *plan, const char **whose)
+static double worst_error(const struct plan *plan, const struct section *s, const char **whose)
 {
     double worst = 0;
 
-    for (unsigned i = 0; i < plan->n_ratios; i++) {
+    for (unsigned i = s->ratios; i < s[1].ratios; i++) {
         double error = series_error(&plan->ratios[i].rounds);
         if (!plan->ratios[i].rounds.n || error <= worst)
             continue;
@@ -300,24 +407,50 @@ static bool wanted(const struct options *o, const struct measure *m)
     return list_has(o->only, m->first->name) || (m->second && list_has(o->only, m->second->name));
 }
 
-static unsigned wanted_count(const struct plan *plan, const struct options *o)
+/* Has it a figure of its own that is wanted? */
+static bool wanted_section(const struct plan *plan, const struct options *o, const struct section *s)
 {
-    unsigned n = 0;
-
-    for (unsigned i = 0; i < plan->n_measures; i++)
-        n += wanted(o, &plan->measures[i]);
-    return n;
+    for (unsigned i = s->figures; i < s[1].figures; i++)
+        if (list_has(o->only, plan->figures[i]->name))
+            return true;
+    return false;
 }
 
-static int run_round(struct handoff *h, struct plan *plan, const struct options *o, unsigned round)
+static int run_measure(struct handoff *h, const struct measure *m)
 {
-    for (unsigned i = 0; i < plan->n_measures; i++) {
+    struct load load = {.n = 0};
+    int r = m->loaded ? load_start(&load) : 0;
+
+    if (r == 0)
+        r = m->run(h, m, m->samples);
+    if (m->tables > h->held)
+        h->held = m->tables;
+    if (load_end(&load) < 0)
+        r = -1;
+    return r;
+}
+
+/* For who waits: what the first round has found. */
+static void tell(const struct figure *f)
+{
+    if (f && f->us.n > f->seen)
+        say("first round, %s: %.1f us", f->name, series_quantile(&f->us, 0.5));
+}
+
+static int run_round(struct handoff *h, struct plan *plan, const struct options *o, const struct section *s,
+                     unsigned round)
+{
+    for (unsigned i = s->measures; i < s[1].measures; i++) {
         struct measure *m = &plan->measures[i];
         if (!wanted(o, m))
             continue;
-        progress("round %u: %s", round + 1, m->first->name);
-        if (m->run(h, m, m->samples) < 0)
-            return fail("%s could not be measured", m->first->name);
+        progress("%s, round %u: %s", s->name, round + 1, m->first->name);
+        if (run_measure(h, m) < 0)
+            return bench_stopped() ? -1 : fail("%s could not be measured", m->first->name);
+        if (round == 0 && !o->bench.quick) {
+            tell(m->first);
+            tell(m->second);
+        }
     }
     for (unsigned i = 0; i < plan->n_figures; i++) {
         struct figure *f = plan->figures[i];
@@ -328,17 +461,20 @@ static int run_round(struct handoff *h, struct plan *plan, const struct options 
             series_add(&f->medians, series_median(&now));
         series_free(&now);
     }
-    for (unsigned i = 0; i < plan->n_ratios; i++) {
+    for (unsigned i = s->ratios; i < s[1].ratios; i++) {
         struct ratio *r = &plan->ratios[i];
-        if (r->above->us.n && r->below->us.n)
-            series_add(&r->rounds, r->above->medians.v[round] / r->below->medians.v[round]);
+        size_t above = r->above->medians.n, below = r->below->medians.n;
+        if (above && below)
+            series_add(&r->rounds, r->above->medians.v[above - 1] / r->below->medians.v[below - 1]);
     }
     return 0;
 }
 
-static void report(const struct plan *plan)
+static void report(const struct plan *plan, const struct section *s)
 {
-    for (unsigned i = 0; i < plan->n_figures; i++) {
+    bool said = false;
+
+    for (unsigned i = s->figures; i < s[1].figures; i++) {
         const struct figure *f = plan->figures[i];
         if (!f->us.n)
             continue;
@@ -349,65 +485,149 @@ static void report(const struct plan *plan)
         put_result(series_quantile(&f->us, 1), "%s_max_us", f->name);
         put_result((double)f->us.n, "%s_samples", f->name);
         put_result(100 * series_spread(&f->medians), "%s_spread_percent", f->name);
+        raw_series(&f->us, "us", "%s", f->name);
     }
-    say("ratios of p50: the median of those of each round");
-    for (unsigned i = 0; i < plan->n_ratios; i++)
-        if (plan->ratios[i].rounds.n)
-            put_result(series_median(&plan->ratios[i].rounds), "%s", plan->ratios[i].name);
+    for (unsigned i = s->ratios; i < s[1].ratios; i++) {
+        if (!plan->ratios[i].rounds.n)
+            continue;
+        if (!said)
+            say("ratios of p50: the median of those of each round");
+        said = true;
+        put_result(series_median(&plan->ratios[i].rounds), "%s", plan->ratios[i].name);
+    }
+}
+
+/* Of the time that is left, each section may take an equal part; what it leaves is the later ones'. */
+static int run_section(struct handoff *h, struct plan *plan, const struct options *o, const struct section *s)
+{
+    unsigned left = plan->n_sections - (unsigned)(s - plan->sections);
+    uint64_t now = now_ns(), used = (now - o->bench.began_ns) / 1000000000;
+    struct bench share = o->bench;
+    const char *whose = "";
+    char prefix[32];
+    double error = 1;
+    unsigned round;
+    int r = 0;
+
+    share.began_ns = now;
+    share.seconds = used < share.seconds ? (share.seconds - used) / left : 0;
+    say("%s: %s", s->name, s->what);
+    for (round = 0; r == 0 && bench_goes_on(&share, round, error); round += r == 0) {
+        r = run_round(h, plan, o, s, round);
+        if (r == 0)
+            error = worst_error(plan, s, &whose);
+    }
+    if (r < 0 && !bench_stopped())
+        return -1;
+    report(plan, s);
+    snprintf(prefix, sizeof prefix, "%s_", s->name);
+    bench_steady(&o->bench, prefix, round, error, whose);
+    return 0;
 }
 
 static void introduce(const struct options *o)
 {
     say("handoff: time until a table's next owner can work");
     say_machine();
-    say("parameters: %llu samples a round, at least %llu rounds, one table, pause of %llu us before each, so that all "
-        "others sleep",
-        (unsigned long long)o->samples, (unsigned long long)o->bench.rounds, (unsigned long long)o->pause_us);
-    say("the process that is killed sleeps; NAME_64mib: it has 64 MiB of memory of its own in 4 KiB pages (fewer "
-        "samples)");
+    say("parameters: %llu samples a round of what kills nobody, a quarter of what kills, fewer of what is slow; at "
+        "least %llu rounds of each part, if %llu s are enough; a pause of %llu us before each, so that all others "
+        "sleep",
+        (unsigned long long)o->samples, (unsigned long long)o->bench.rounds, (unsigned long long)o->bench.seconds,
+        (unsigned long long)o->pause_us);
+    say("the process that is killed sleeps; NAME_64mib: it has 64 MiB of memory of its own in 4 KiB pages; "
+        "NAME_100tables: the owner has 100; NAME_loaded: each core has a process that only counts, too");
     say("quantiles that lie beyond the number of samples are their maximum");
-    say("says nothing about: many tables, many clients, a loaded machine, core dumps");
+    say("says nothing about: many clients, core dumps, other priorities than all have");
+}
+
+/* Two workers at a time have so much, the standby and the one that is killed. */
+static bool room_in_memory(unsigned mib)
+{
+    return ((uint64_t)mib << 21) + (UINT64_C(1) << 30) <= memory_available();
+}
+
+/* An empty table takes up 24 KiB. */
+static bool room_for_tables(unsigned n)
+{
+    struct statvfs shm;
+
+    return statvfs("/dev/shm", &shm) == 0 && (uint64_t)shm.f_bavail * shm.f_bsize > (uint64_t)n * 65536 &&
+           room_in_memory(0);
+}
+
+static void plan_all(struct plan *plan, const struct options *o)
+{
+    static const unsigned tables[] = {100, 10000};
+    unsigned n = (unsigned)o->samples;
+    const struct measure one = {.samples = n / 4};
+    static char suffix[MAX_SECTIONS][24];
+
+    begin_section(plan, "nobody dies, nothing else runs", "living");
+    plan_living(plan, (struct measure){.samples = n}, "");
+    begin_section(plan, "an owner is killed, nothing else runs", "deaths");
+    plan_deaths(plan, one, "");
+    begin_section(plan, "each core has another process that runs all the time", "loaded");
+    plan_living(plan, (struct measure){.samples = n / 5, .loaded = true}, "_loaded");
+    plan_deaths(plan, (struct measure){.samples = n / 16, .loaded = true}, "_loaded");
+    for (unsigned i = 0; i < sizeof tables / sizeof tables[0] - o->bench.quick; i++) {
+        char *text = suffix[plan->n_sections];
+        if (!room_for_tables(tables[i])) {
+            say("%u tables are left out: /dev/shm has no room for them", tables[i]);
+            continue;
+        }
+        snprintf(text, sizeof suffix[0], "_%utables", tables[i]);
+        begin_section(plan, "the owner has many tables", text + 1);
+        add(plan, (struct measure){.samples = n / 8}, run_give, GIVE_SLEEP, plan->give, NULL);
+        plan_idle(plan, (struct measure){.samples = n / 16});
+        plan_tables(plan, (struct measure){.tables = tables[i], .samples = i ? 2 : n / 16}, text);
+    }
+    for (unsigned i = 1; i < o->n_resident; i++) {
+        unsigned mib = o->resident[i];
+        char *text = suffix[plan->n_sections];
+        if (!room_in_memory(mib)) {
+            say("%u MiB resident is left out: the machine has not enough memory for it", mib);
+            continue;
+        }
+        snprintf(text, sizeof suffix[0], "_%umib", mib);
+        begin_section(plan, "an owner with much memory of its own is killed", text + 1);
+        plan_idle(plan, (struct measure){.samples = n / 16});
+        plan_deaths(plan, (struct measure){.resident_mib = mib, .samples = mib < 512 ? n / 32 : n / 100}, text);
+    }
+    begin_section(plan, NULL, NULL); /* where the last one ends */
+    plan->n_sections--;
 }
 
 static int run_all(struct world *world, void *arg)
 {
     const struct options *o = arg;
     struct handoff h = {.world = world, .pause_ns = o->pause_us * 1000};
-    static struct plan all; /* reachable to the end: no leak checker need be told */
-    struct plan *plan = &all;
-    const struct figure *idle[2] = {NULL, NULL};
-    const char *whose = "";
-    double error = 1;
-    unsigned round;
-    int r;
+    static struct plan plan; /* reachable to the end: no leak checker need be told */
+    bool any = false;
 
     introduce(o);
+    bench_catch_stop();
     h.board = mmap(NULL, sizeof *h.board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (h.board == MAP_FAILED)
         return fail("mmap: %s", strerror(errno));
-    plan_living(plan, (unsigned)o->samples);
-    for (unsigned i = 0; i < o->n_resident; i++) {
-        unsigned mib = o->resident[i];
-        uint64_t n = mib < 16 ? o->samples : mib < 512 ? o->samples / 10 : o->samples / 60;
-        /* Two workers at a time, the standby and the one that is killed. */
-        if (((uint64_t)mib << 21) + (UINT64_C(1) << 30) > memory_available()) {
-            say("%u MiB resident is left out: the machine has not enough memory for it", mib);
-            continue;
-        }
-        plan_deaths(plan, mib, (unsigned)(n < 3 ? 3 : n), idle);
-    }
-    if (o->only && wanted_count(plan, o) == 0)
-        return fail("--only names nothing that is measured");
+    plan_all(&plan, o);
     if (world_keeper_start(world) < 0 || world_open(world, "handoff", &h.client) < 0)
         return -1;
-    for (round = 0; bench_goes_on(&o->bench, round, error); round++) {
-        if (run_round(&h, plan, o, round) < 0)
+    for (unsigned i = 0; i < plan.n_sections && !bench_stopped(); i++) {
+        if (!wanted_section(&plan, o, &plan.sections[i]))
+            continue;
+        any = true;
+        if (run_section(&h, &plan, o, &plan.sections[i]) < 0)
             return -1;
-        error = worst_error(plan, &whose);
     }
-    report(plan);
-    bench_steady(&o->bench, "", round, error, whose);
-    r = heir_close(h.client);
+    if (!any)
+        return fail("--only names nothing that is measured");
+    if (bench_stopped()) {
+        say("STOPPED: this is what had been measured; the check at the end was not made");
+        return -1;
+    }
+    if (destroy_held(&h) < 0)
+        return -1;
+    int r = heir_close(h.client);
     if (r < 0)
         return fail("heir_close: %s", heir_strerror(r));
     if (world_keeper_stop(world) < 0)

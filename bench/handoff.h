@@ -18,6 +18,8 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
+struct measure;
+
 struct board {
     _Alignas(64) _Atomic uint32_t call;   /* main to the other: step i begins */
     _Alignas(64) _Atomic uint32_t answer; /* the other to main: step i is done */
@@ -30,21 +32,22 @@ struct board {
 };
 
 struct figure {
-    char name[48]; /* key=value: NAME_p50_us and so on */
+    char name[64]; /* key=value: NAME_p50_us and so on */
     const char *what;
     struct series us, medians; /* all samples; the median of each round */
     size_t seen;               /* samples that belong to earlier rounds */
 };
 
 struct handoff;
-struct measure;
 typedef int measure_run(struct handoff *h, const struct measure *m, unsigned n);
 
 struct measure {
     measure_run *run; /* takes n samples; 0 or -1 */
     int kind;
     unsigned resident_mib; /* in the process that is killed */
+    unsigned tables;       /* that the owner has, if more than the one */
     bool watched;          /* by a process that looks all the time, instead of sleeping */
+    bool loaded;           /* as many processes as there are cores do nothing but count */
     unsigned changes;      /* of an open transaction of the killed */
     struct figure *first, *second;
     unsigned samples; /* a round */
@@ -56,6 +59,7 @@ struct handoff {
     struct heir *client; /* the main process's */
     uint64_t pause_ns;
     uint64_t transfers, kills; /* counted for the check at the end */
+    unsigned held;             /* the largest number of `tables` so far */
 };
 
 /*
@@ -71,6 +75,12 @@ void announce(_Atomic uint32_t *word, uint32_t value);
  * sometimes a wake-up and sometimes a change of process. */
 enum place { ANYWHERE, GIVER, RECEIVER };
 void stay(enum place place);
+/*
+ * How the giver passes the time before a step and until its answer is there: going on with other work, as givers do;
+ * asleep, where the cores have other work anyway and whoever had kept one busy would wait for his turn like all who do.
+ */
+void pass_time(const struct measure *m, uint64_t ns);
+int await_answer(struct board *board, const struct measure *m, _Atomic uint32_t *word, uint32_t value);
 /* A new step or batch: all words 0. Only while no other process looks. */
 void board_reset(struct board *board);
 /*
@@ -95,8 +105,11 @@ measure_run run_death; /* kind: enum death. first: until the monitor knows; seco
 measure_run run_claim; /* first: claim and release */
 enum give { GIVE_SLEEP, GIVE_SPIN, GIVE_KEEPER };
 bool give_keeper_possible(void);
-measure_run run_give;          /* kind: enum give. first: from the call until the receiver has written */
-measure_run run_kill_keeper;   /* first: until the keeper owns */
-measure_run run_kill_claimant; /* first: until the claimant has written */
+/* kind: enum give. first: from the call until the receiver has written; there and back, or, with a second: there, with
+ * the giver holding `tables`; second: back to it. */
+measure_run run_give;
+measure_run run_kill_keeper;         /* first: until the keeper owns; all of them, if there are `tables` */
+measure_run run_kill_claimant;       /* first: until the claimant of one table has written */
+int destroy_held(struct handoff *h); /* the tables of `tables`; when they are not all there, -1 */
 
 #endif

@@ -8,6 +8,7 @@
 #include "handoff.h"
 
 #include <errno.h>
+#include <heir/inspect.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -53,6 +54,80 @@ static int no_event(struct heir *client)
                                   r ? 0ull : (unsigned long long)event.epoch);
 }
 
+/* ---- Holding many tables ------------------------------------------------------------------------------ */
+
+static const struct heir_table_options held_options = {.max_bytes = HEIR_TABLE_MIN};
+
+static int claim_held(struct heir *client, unsigned i, struct heir_table **table)
+{
+    struct heir_event event;
+    char name[32];
+
+    snprintf(name, sizeof name, "held-%u", i);
+    if (check(heir_claim(client, name, &held_options, TIMEOUT_MS, table), "heir_claim") < 0)
+        return -1;
+    while (heir_wait(client, 0, &event) == 0) { /* none for the one that has created it */
+    }
+    return 0;
+}
+
+/* The tables that an owner has beside the one that is measured: they are the keeper's in between, and stay. */
+static int hold(struct heir *client, const struct measure *m)
+{
+    struct heir_table *table;
+
+    for (unsigned i = 1; i < m->tables; i++)
+        if (claim_held(client, i, &table) < 0)
+            return -1;
+    return 0;
+}
+
+struct held {
+    uint64_t all, keepers, last_ns;
+};
+
+static int look(const struct heir_info *info, int error, void *arg)
+{
+    struct held *held = arg;
+
+    if (error || strncmp(info->name, "held-", 5) != 0)
+        return 0;
+    held->all++;
+    held->keepers += info->owner == HEIR_KEEPER;
+    if (info->since_ns > held->last_ns)
+        held->last_ns = info->since_ns;
+    return 0;
+}
+
+/* Until those that the killed one held are the keeper's; and when the last one was. */
+static int await_held(struct handoff *h, const struct measure *m, uint64_t *last_ns)
+{
+    uint64_t deadline = now_ns() + TIMEOUT_MS * UINT64_C(1000000);
+    struct held held;
+
+    do {
+        usleep(20000); /* looking at thousands of tables costs the keeper a core */
+        held = (struct held){0};
+        if (check(heir_inspect_tables(h->world->ns, look, &held), "heir_inspect_tables") < 0)
+            return -1;
+    } while (held.keepers < held.all && now_ns() < deadline);
+    *last_ns = held.last_ns;
+    if (held.keepers == held.all && held.all >= m->tables - 1)
+        return 0;
+    return fail("NOT CONSERVED: the owner of %u tables was killed: there are %llu, %llu of them the keeper's",
+                m->tables, (unsigned long long)held.all + 1, (unsigned long long)held.keepers + 1);
+}
+
+int destroy_held(struct handoff *h)
+{
+    struct heir_table *table;
+
+    for (unsigned i = 1; i < h->held; i++)
+        if (claim_held(h->client, i, &table) < 0 || check(heir_destroy(table), "heir_destroy") < 0)
+            return fail("NOT CONSERVED: table %u of %u", i, h->held);
+    return 0;
+}
+
 /* ---- Claim and release -------------------------------------------------------------------------------- */
 
 int run_claim(struct handoff *h, const struct measure *m, unsigned n)
@@ -67,7 +142,7 @@ int run_claim(struct handoff *h, const struct measure *m, unsigned n)
         check(heir_release(table), "heir_release") < 0)
         return -1;
     for (unsigned i = 0; i < n; i++) {
-        spin_ns(h->pause_ns);
+        pass_time(m, h->pause_ns);
         began = now_ns();
         if (check(heir_claim(h->client, "claim", NULL, TIMEOUT_MS, &table), "heir_claim") < 0)
             return -1;
@@ -121,7 +196,7 @@ static int open_side(struct handoff *h, int kind, const char *role, struct heir 
     return world_open_spinning(h->world, role, kind == GIVE_SPIN ? SPIN_US : 0, client);
 }
 
-static void receiver(struct handoff *h, int kind, uint64_t giver, unsigned n)
+static void receiver(struct handoff *h, const struct measure *m, uint64_t giver, unsigned n)
 {
     struct board *board = h->board;
     struct heir_table *table;
@@ -130,7 +205,7 @@ static void receiver(struct handoff *h, int kind, uint64_t giver, unsigned n)
     int r;
 
     stay(RECEIVER);
-    if ((kind == GIVE_KEEPER && setegid(getegid() + 1) < 0) || open_side(h, kind, "receiver", &client) < 0)
+    if ((m->kind == GIVE_KEEPER && setegid(getegid() + 1) < 0) || open_side(h, m->kind, "receiver", &client) < 0)
         child_fail(board, "receiver");
     atomic_store(&board->id, heir_id(client));
     announce(&board->ready, 1);
@@ -139,11 +214,11 @@ static void receiver(struct handoff *h, int kind, uint64_t giver, unsigned n)
             child_fail(board, "receiver");
         atomic_store(&board->written, written);
         announce(&board->answer, step);
-        spin_ns(h->pause_ns);
+        pass_time(m, h->pause_ns);
         atomic_store(&board->began, now_ns());
         if ((r = heir_give_away(table, giver, NULL, 0)) < 0)
             child_fail(board, "heir_give_away: %s", heir_strerror(r));
-        if (await(board, &board->call, step, YIELDING) < 0)
+        if (await_answer(board, m, &board->call, step) < 0)
             _exit(1);
     }
     if (no_event(client) < 0 || heir_close(client) < 0)
@@ -160,26 +235,29 @@ int run_give(struct handoff *h, const struct measure *m, unsigned n)
     struct heir_info info;
     pid_t pid;
 
-    n = (n + 1) / 2; /* there and back are two samples */
+    n = m->second ? n : (n + 1) / 2; /* there and back are two samples */
     board_reset(board);
-    if (open_side(h, m->kind, "giver", &giver) < 0 ||
+    if (open_side(h, m->kind, "giver", &giver) < 0 || hold(giver, m) < 0 ||
         check(heir_create(giver, "give", &table_options, &table), "heir_create") < 0)
         return -1;
     if ((pid = world_fork()) == 0)
-        receiver(h, m->kind, heir_id(giver), n);
+        receiver(h, m, heir_id(giver), n);
     stay(GIVER);
     if (pid < 0 || await(board, &board->ready, 1, SLEEPING) < 0)
         return -1;
     for (uint32_t step = 1; step <= n; step++) {
-        spin_ns(h->pause_ns);
+        pass_time(m, h->pause_ns);
         began = now_ns();
         if (check(heir_give_away(table, atomic_load(&board->id), NULL, 0), "heir_give_away") < 0 ||
-            await(board, &board->answer, step, YIELDING) < 0 || /* a giver goes on working, as in the floors */
+            await_answer(board, m, &board->answer, step) < 0 || /* a giver goes on working, as in the floors */
             take_gift(giver, 2 * step, &table, &written) < 0)
             return -1;
-        atomic_store(&board->call, step);
+        if (m->loaded)
+            announce(&board->call, step);
+        else
+            atomic_store(&board->call, step);
         series_add(&m->first->us, (double)(atomic_load(&board->written) - began) / 1e3);
-        series_add(&m->first->us, (double)(written - atomic_load(&board->began)) / 1e3);
+        series_add(m->second ? &m->second->us : &m->first->us, (double)(written - atomic_load(&board->began)) / 1e3);
         h->transfers += 2;
     }
     stay(ANYWHERE);
@@ -226,6 +304,8 @@ static void worker(struct handoff *h, const struct measure *m, uint32_t step)
         child_fail(board, "NOT CONSERVED: %u changes were open, %llu undone", m->changes,
                    (unsigned long long)event.undone);
     atomic_store(&board->epoch, step > 1 ? event.epoch : 1);
+    if (hold(client, m) < 0)
+        child_fail(board, "worker");
     if (m->changes && (r = heir_begin(table)) < 0)
         child_fail(board, "heir_begin: %s", heir_strerror(r));
     for (unsigned i = 0; i < m->changes; i++)
@@ -301,9 +381,10 @@ static int end_kills(struct handoff *h, const struct measure *m, struct heir_tab
  * time is the one that the keeper noted in the table: it is believed only if it lies between the kill and the moment in
  * which it is read.
  */
-static int kill_owner(const struct measure *m, struct heir_table *table, pid_t pid, struct heir_info *info, double *us)
+static int kill_owner(struct handoff *h, const struct measure *m, struct heir_table *table, pid_t pid,
+                      struct heir_info *info, double *us)
 {
-    uint64_t began = now_ns(), began_real = real_ns(), ended, ended_real;
+    uint64_t began = now_ns(), began_real = real_ns(), ended, ended_real, last_ns;
 
     kill(pid, SIGKILL);
     if (await_keeper(table, m->watched, info) < 0)
@@ -316,6 +397,12 @@ static int kill_owner(const struct measure *m, struct heir_table *table, pid_t p
     if (info->since_ns < began_real || info->since_ns > ended_real)
         return fail("the keeper's time of the change of owner is not between the kill and now");
     *us = (double)(info->since_ns - began_real) / 1e3;
+    if (m->tables < 2)
+        return 0;
+    if (await_held(h, m, &last_ns) < 0)
+        return -1;
+    if (last_ns > info->since_ns)
+        *us = (double)(last_ns - began_real) / 1e3;
     return 0;
 }
 
@@ -336,7 +423,7 @@ int run_kill_keeper(struct handoff *h, const struct measure *m, unsigned n)
     for (uint32_t step = 1; step <= n; step++) {
         epoch = atomic_load(&board->epoch);
         rest(m);
-        if (kill_owner(m, table, pid, &info, &us) < 0)
+        if (kill_owner(h, m, table, pid, &info, &us) < 0)
             return -1;
         series_add(&m->first->us, us);
         if (info.epoch != epoch + 1)

@@ -130,13 +130,13 @@ static int take_samples(struct handoff *h, const struct measure *m, const struct
     if (await(board, &board->ready, 1, SLEEPING) < 0)
         return -1;
     for (uint32_t step = 1; step <= n; step++) {
-        spin_ns(m->kind == FUTEX_SPIN ? h->pause_ns / 100 : h->pause_ns);
+        pass_time(m, m->kind == FUTEX_SPIN ? h->pause_ns / 100 : h->pause_ns);
         began = now_ns();
         if (call(board, w, step) < 0)
             return fail("send: %s", strerror(errno));
         /* A giver goes on working. Asleep, it would leave its core to the receiver, which then need not wake another
          * one. */
-        if (await(board, &board->answer, step, YIELDING) < 0)
+        if (await_answer(board, m, &board->answer, step) < 0)
             return -1;
         series_add(&m->first->us, (double)(atomic_load(&board->written) - began) / 1e3);
     }
