@@ -96,6 +96,7 @@ struct growth {
     uint64_t n;
     size_t slot_size;
     struct histogram histogram[SIDES], all[SIDES]; /* without and with the interrupted ones */
+    struct histogram raw[SIDES];                   /* as all, of all rounds */
     struct series figures[SIDES][QUANTILES], ratios[SIDES], all_p9999[SIDES];
     double max[SIDES], all_max[SIDES];
     uint64_t interrupted[SIDES];
@@ -207,6 +208,8 @@ static void round_note(struct growth *g)
         const struct histogram *h = &g->histogram[side];
         for (unsigned q = 0; q < QUANTILES; q++)
             series_add(&g->figures[side][q], histogram_quantile(h, quantiles[q].q));
+        for (unsigned i = 0; i < BUCKETS; i++)
+            g->raw[side].count[i] += g->all[side].count[i];
         series_add(&g->all_p9999[side], histogram_quantile(&g->all[side], quantiles[P9999].q));
         if ((double)h->max > g->max[side])
             g->max[side] = (double)h->max;
@@ -275,6 +278,15 @@ static double worst_error(const struct growth *g)
     return own > against ? own : against;
 }
 
+static void put_raw(const struct histogram *h, const char *name)
+{
+    raw_begin("ns", "%s", name);
+    for (unsigned i = 0; i < BUCKETS; i++)
+        if (h->count[i])
+            raw_value(histogram_value(i), h->count[i]);
+    raw_end();
+}
+
 static void report(const struct growth *g)
 {
     for (enum side_id side = TABLE; side < SIDES; side++) {
@@ -286,6 +298,7 @@ static void report(const struct growth *g)
         put_result((double)g->interrupted[side], "%s_interrupted", sides[side].prefix);
         put_result(series_median(&g->all_p9999[side]), "%s_with_interrupted_p9999_ns", sides[side].prefix);
         put_result(g->all_max[side], "%s_with_interrupted_max_ns", sides[side].prefix);
+        put_raw(&g->raw[side], sides[side].prefix);
     }
     for (enum side_id side = READY; side < SIDES; side++)
         put_result(series_median(&g->ratios[side]), "put_p9999_vs_%s_ratio", sides[side].prefix);

@@ -286,6 +286,7 @@ static void report_phase(const struct run *run, unsigned phase)
         said = true;
         put_result(series_median(s), "%s%s_ns", prefix(run, i), phases[phase].name);
         put_result(100 * series_spread(s), "%s%s_spread_percent", prefix(run, i), phases[phase].name);
+        raw_series(s, "ns", "%s%s", prefix(run, i), phases[phase].name);
     }
     for (unsigned ours = SET; ours < OURS; ours++)
         for (unsigned i = 0; i < run->n_sides; i++)

@@ -333,6 +333,7 @@ static void report_times(const struct recovery *rec, enum size size, enum left l
     put_result(series_median(s), "%s_%s_p50_us", a, b);
     put_result(series_quantile(s, 0.99), "%s_%s_p99_us", a, b);
     put_result(series_quantile(s, 1), "%s_%s_max_us", a, b);
+    raw_series(s, "us", "%s_%s", a, b);
     put_result(100 * series_spread(&rec->medians[size][left]), "%s_%s_spread_percent", a, b);
 }
 

@@ -45,8 +45,9 @@ struct crowd {
     uint64_t tables, clients;
     char name[32];
     bool out;
-    uint64_t got; /* tables that there could be, when that are fewer */
-    struct series us[WHATS], alone_us[WHATS], ratio[WHATS];
+    uint64_t got;                                           /* tables that there could be, when that are fewer */
+    struct series us[WHATS], alone_us[WHATS], ratio[WHATS]; /* of each round */
+    struct series all[WHATS];                               /* samples */
     struct series client_bytes, client_shm_bytes, table_bytes, restart_ms, mass_ms, create_us;
 };
 
@@ -319,6 +320,7 @@ static int compare(struct scale *s, struct crowd *crowd, struct side *many, stru
         series_add(&crowd->us[what], series_median(&us[0]));
         series_add(&crowd->alone_us[what], series_median(&us[1]));
         series_add(&crowd->ratio[what], series_median(&us[0]) / series_median(&us[1]));
+        series_append(&crowd->all[what], &us[0], 0);
         series_free(&us[0]);
         series_free(&us[1]);
     }
@@ -533,6 +535,7 @@ static void report(const struct crowd *c)
         put_result(series_median(&c->us[what]), "%s_%s_p50_us", c->name, whats[what].name);
         put_result(series_median(&c->ratio[what]), "%s_%s_vs_alone_ratio", c->name, whats[what].name);
         put_result(100 * series_spread(&c->ratio[what]), "%s_%s_ratio_spread_percent", c->name, whats[what].name);
+        raw_series(&c->all[what], "us", "%s_%s", c->name, whats[what].name);
     }
     put_median(&c->create_us, c->name, "create_us");
     put_median(&c->table_bytes, c->name, "keeper_table_bytes");
