@@ -53,6 +53,13 @@ static void describe(uint64_t id, const char *role, char text[NAME_ROOM + 32])
         snprintf(text, NAME_ROOM + 32, "client %" PRIu64 " (%s)", id, role[0] != '\0' ? role : "gone");
 }
 
+/* Clients pass tables to each other without a line in the log, too. */
+static enum heir_log_level importance(const struct journal_entry *e)
+{
+    bool usual = e->reason == HEIR_CLAIMED || e->reason == HEIR_GIVEN || e->reason == HEIR_RELEASED;
+    return usual && e->cause == HEIR_CAUSE_NONE && e->undone == 0 ? HEIR_LOG_DEBUG : HEIR_LOG_NOTICE;
+}
+
 static void say(struct heir_keeper *k, const struct journal_entry *e)
 {
     char from[NAME_ROOM + 32], to[NAME_ROOM + 32], end[64];
@@ -62,7 +69,7 @@ static void say(struct heir_keeper *k, const struct journal_entry *e)
     describe(e->to, e->to_role, to);
     switch ((enum heir_happened)e->kind) {
     case HEIR_TRANSFER:
-        keeper_log(k, HEIR_LOG_NOTICE, "table %s: epoch %" PRIu64 ", %s -> %s, %s, %" PRIu64 " changes undone", e->name,
+        keeper_log(k, importance(e), "table %s: epoch %" PRIu64 ", %s -> %s, %s, %" PRIu64 " changes undone", e->name,
                    e->epoch, from, to, reason_text(e->reason), e->undone);
         break;
     case HEIR_DEATH:
