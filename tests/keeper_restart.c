@@ -517,13 +517,13 @@ static void a_stopped_keeper(void)
     REQUIRE_EQ(keeper_start(NULL), 0);
     struct agent *a = agent_new("a"), *b = agent_new("b");
     DO(a, 0, "create t");
-    kill(keeper_pid(), SIGSTOP);
+    keeper_freeze();
     DO(a, 0, "put t k v");
     agent_send(b, "claim t -1");
     CHECK_RC(agent_answer(b, 50), AGENT_HUNG);
     agent_kill(a);
     CHECK_RC(agent_answer(b, 50), AGENT_HUNG);
-    kill(keeper_pid(), SIGCONT);
+    keeper_thaw();
     CHECK_RC(agent_answer(b, PATIENCE), 0);
     DO(b, 0, "has t k");
 }

@@ -578,7 +578,7 @@ static void n5_to_be_seen(void)
     set_the_stage();
     struct agent *victim = victim_new(SIGSEGV, DEFAULT);
     clock_gettime(CLOCK_REALTIME, &before);
-    kill(keeper_pid(), SIGSTOP); /* the page stays until the keeper has seen to it */
+    keeper_freeze(); /* the page stays until the keeper has seen to it */
     let_crash(victim, SIGSEGV);
     died_by(victim, SIGSEGV);
     clock_gettime(CLOCK_REALTIME, &after);
@@ -588,7 +588,7 @@ static void n5_to_be_seen(void)
     CHECK(info.crash_address == (uintptr_t)wall, "%llx", (unsigned long long)info.crash_address);
     CHECK(info.crash_ns >= (uint64_t)before.tv_sec * 1000000000 + (uint64_t)before.tv_nsec &&
           info.crash_ns <= (uint64_t)after.tv_sec * 1000000000 + (uint64_t)after.tv_nsec);
-    kill(keeper_pid(), SIGCONT);
+    keeper_thaw();
     inherited(victim->id, SIGSEGV, 0);
 }
 

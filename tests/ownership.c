@@ -490,12 +490,12 @@ static void o8_several_deaths_at_once(void)
         DO(b, 0, "put tb k b");
         DO(c, 0, "put tc k c");
         if (!with_keeper)
-            kill(keeper_pid(), SIGSTOP); /* it sees them all dead at the same time */
+            keeper_freeze(); /* it sees them all dead at the same time */
         agent_kill(a);
         agent_kill(b);
         agent_kill(c);
         if (!with_keeper)
-            kill(keeper_pid(), SIGCONT);
+            keeper_thaw();
         CHECK(comes_to("ta", HEIR_KEEPER));
         CHECK(comes_to("tb", HEIR_KEEPER));
         CHECK(comes_to("tc", HEIR_KEEPER));

@@ -84,10 +84,10 @@ static void o11_the_line_dies_too(void)
     DO(a, 0, "create t");
     agent_send(b, "claim t -1");
     CHECK(line_has("t", 1));
-    kill(keeper_pid(), SIGSTOP);
+    keeper_freeze();
     agent_kill(a);
     agent_kill(b);
-    kill(keeper_pid(), SIGCONT);
+    keeper_thaw();
     CHECK(comes_to("t", HEIR_KEEPER));
     DO(c, 0, "claim t 0");
 }

@@ -73,8 +73,8 @@ void test_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 extern uint64_t test_seed;
 
-/* How long a test that goes on for a time shall last: HEIR_TEST_SECONDS, or this default, of which HEIR_TEST_SHARE (0 to
- * 1) makes a part. */
+/* How long a test that goes on for a time shall last: HEIR_TEST_SECONDS, or this default, of which HEIR_TEST_SHARE (0
+ * to 1) makes a part. */
 double test_seconds(double normal);
 
 /* ---- Random numbers, time ----------------------------------------------------------------------------- */
@@ -134,8 +134,10 @@ void world_end(void);
 /* heird in the world, ready when this returns 0. -EBUSY: it runs; -ECHILD: it ended before it was ready; -ETIME: it
  * never was. extra: more arguments, NULL at the end, or NULL. */
 int keeper_start(const char *const extra[]);
-int keeper_stop(void);  /* SIGTERM; its exit code, -signal, -ETIME when it had to be killed */
-void keeper_kill(void); /* SIGKILL, and gone when this returns */
+int keeper_stop(void);    /* SIGTERM; its exit code, -signal, -ETIME when it had to be killed */
+void keeper_kill(void);   /* SIGKILL, and gone when this returns */
+void keeper_freeze(void); /* SIGSTOP; none of its threads runs any more when this returns */
+void keeper_thaw(void);
 pid_t keeper_pid(void); /* 0: not running */
 char *keeper_log(void); /* all it has written to stderr; to be freed */
 

@@ -8,6 +8,7 @@
 #include "support.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
@@ -161,6 +162,19 @@ void keeper_kill(void)
     program_signal(heird, SIGKILL);
     program_wait(heird, PATIENCE);
     heird = NULL;
+}
+
+void keeper_freeze(void)
+{
+    int status;
+    kill(heird->pid, SIGSTOP);
+    while (waitpid(heird->pid, &status, WUNTRACED) < 0 && errno == EINTR)
+        ;
+}
+
+void keeper_thaw(void)
+{
+    kill(heird->pid, SIGCONT);
 }
 
 pid_t keeper_pid(void)
