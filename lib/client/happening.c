@@ -62,12 +62,6 @@ static bool read_entry(int fd, uint64_t n, struct journal_entry *e)
     return take(fd, &after, sizeof after, at) && after == n;
 }
 
-static void copy_text(char to[NAME_ROOM], const char from[NAME_ROOM])
-{
-    memcpy(to, from, NAME_ROOM);
-    to[NAME_ROOM - 1] = '\0';
-}
-
 static void show(const struct journal_entry *e, struct heir_happening *h)
 {
     h->sequence = peek(&e->sequence);
@@ -85,9 +79,9 @@ static void show(const struct journal_entry *e, struct heir_happening *h)
     h->count = e->count;
     h->committed = e->committed;
     h->pid = e->pid;
-    copy_text(h->name, e->name);
-    copy_text(h->from_role, e->from_role);
-    copy_text(h->to_role, e->to_role);
+    name_show(e->name, h->name);
+    name_show(e->from_role, h->from_role);
+    name_show(e->to_role, h->to_role);
 }
 
 int heir_inspect_events(const char *ns, uint64_t since, heir_inspect_event *visit, void *arg)

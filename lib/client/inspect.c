@@ -128,7 +128,7 @@ int heir_inspect_tables(const char *ns_option, heir_inspect_table *visit, void *
             heir_info(t, &info);
             heir_inspect_close(t);
         }
-        snprintf(info.name, sizeof info.name, "%.63s", names[i]);
+        name_show(names[i], info.name);
         r = visit(&info, error, arg);
     }
     free_names(names, count);
@@ -185,8 +185,7 @@ static int read_client(const char *ns, const char *id, struct heir_client_info *
         return -EUCLEAN;
     int r = head_check(&page->head, CLIENT_MAGIC, CLIENT_PAGE_BYTES, CLIENT_PAGE_BYTES);
     if (r == 0) {
-        memcpy(info->name, page->name, sizeof info->name);
-        info->name[HEIR_NAME_MAX] = '\0';
+        name_show(page->name, info->name);
         info->pid = page->pid;
         info->tid = page->tid;
         info->uid = page->head.uid;

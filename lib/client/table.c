@@ -381,8 +381,8 @@ void page_info(const struct store *s, struct heir_info *info)
 
     memset(info, 0, sizeof *info);
     settings_read(page, &settings);
-    memcpy(info->name, settings.name, sizeof info->name);
-    memcpy(info->heir, settings.heir, sizeof info->heir);
+    name_show(settings.name, info->name);
+    name_show(settings.heir, info->heir);
     transfer_read(page, owner_epoch(word), &record);
     info->type = (enum heir_type)page->type;
     info->access = (enum heir_access)page->access;

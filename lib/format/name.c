@@ -98,6 +98,14 @@ int name_role(const char *name, char out[NAME_ROOM])
     return 0;
 }
 
+void name_show(const char *found, char out[NAME_ROOM])
+{
+    size_t n = 0;
+    for (; n < HEIR_NAME_MAX && found[n] != '\0'; n++)
+        out[n] = letter(found[n]) || found[n] == '.' ? found[n] : '?';
+    memset(out + n, 0, NAME_ROOM - n);
+}
+
 int name_heir(const char *heir, char out[NAME_ROOM])
 {
     memset(out, 0, NAME_ROOM);

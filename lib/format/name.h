@@ -26,6 +26,10 @@ int name_folder_safe(const char *socket);
 /* The role: `name`, else the program's name made valid. -EINVAL. */
 int name_role(const char *name, char out[NAME_ROOM]);
 
+/* As found in shared memory or in its folder, where anybody may have put it: to be shown, with a ? for each byte that
+ * no name has. A terminal obeys some of those. */
+void name_show(const char *found, char out[NAME_ROOM]);
+
 /* An heir: "" (also for NULL), HEIR_NOBODY, or a role. -EINVAL. */
 int name_heir(const char *heir, char out[NAME_ROOM]);
 

@@ -203,8 +203,7 @@ struct keeper_client *client_enter(struct heir_keeper *k, struct client_page *pa
     c->pid = page->pid;
     c->tid = page->tid;
     c->start_time = page->start_time;
-    memcpy(c->name, page->name, NAME_ROOM);
-    c->name[NAME_ROOM - 1] = '\0';
+    name_show(page->name, c->name);
     c->page = page;
     c->bell = c->pidfd = c->stat = -1;
     CDS_INIT_LIST_HEAD(&c->tables);

@@ -123,7 +123,7 @@ static int look(struct collection *all, char kind, const char *object, const cha
         return r;
     struct heir_leftover leftover = {
         .kind = kind, .why = (enum heir_leftover_why)r, .bytes = (uint64_t)st.st_blocks * 512};
-    snprintf(leftover.name, sizeof leftover.name, "%s", name);
+    name_show(name, leftover.name);
     if (all->remove && (r = shm_remove(object)) < 0)
         return r;
     return all->found != NULL ? all->found(&leftover, all->arg) : 0;

@@ -36,6 +36,10 @@ void keeper_log(struct heir_keeper *k, enum heir_log_level level, const char *fo
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
+    for (char *p = line; *p != '\0'; p++) { /* what stands in shared memory, or in its folder, may be anything */
+        if ((unsigned char)*p < ' ' || *p == 0x7f)
+            *p = '?';
+    }
     k->log(level, line, k->log_arg);
 }
 

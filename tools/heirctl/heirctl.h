@@ -102,6 +102,9 @@ int digit_value(char digit); /* of a hexadecimal digit, -1: none */
 const char *bytes_parse(const char *word, struct bytes *bytes);
 /* The reverse: always taken back by bytes_parse() to the same bytes. To be freed. */
 char *bytes_text(const void *data, size_t len);
+/* For sentences: with a ? in place of each byte that is no part of a printable character, so that a word that somebody
+ * else has chosen cannot control the terminal. */
+void text_clean(char *text);
 /* Parse the argument as a key; on error the report's exit status, else DONE. */
 enum exit_status key_parse(const struct ctl *ctl, const char *word, struct bytes *key);
 
@@ -153,7 +156,7 @@ struct people {
     struct person {
         struct heir_client_info info;
         int error; /* then only info.id is known */
-    } * list;
+    } * list; /* by their ids, upwards */
     size_t count;
 };
 

@@ -72,8 +72,9 @@ enum exit_status ctl_flush(const struct ctl *ctl, enum exit_status status)
 
 /* ---- Errors ------------------------------------------------------------------------------------------- */
 
-static enum exit_status say(const struct ctl *ctl, enum exit_status status, int error, const char *sentence)
+static enum exit_status say(const struct ctl *ctl, enum exit_status status, int error, char *sentence)
 {
+    text_clean(sentence);
     fflush(stdout);
     progress_clear();
     fprintf(stderr, "heirctl: %s\n", sentence);

@@ -126,6 +126,17 @@ char *bytes_text(const void *data, size_t len)
     return text;
 }
 
+void text_clean(char *text)
+{
+    for (size_t len = strlen(text); len > 0;) {
+        size_t size = printable_char((unsigned char *)text, len);
+        if (size == 0)
+            *text = '?';
+        text += size + (size == 0);
+        len -= size + (size == 0);
+    }
+}
+
 enum exit_status key_parse(const struct ctl *ctl, const char *word, struct bytes *key)
 {
     const char *problem = bytes_parse(word, key);
