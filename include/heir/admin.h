@@ -29,8 +29,8 @@ HEIR_API int heir_ping(const struct heir_open_options *options, struct heir_keep
 
 /*
  * Take a table from its living owner: the keeper owns it, and the first in the line of claims gets it. The former
- * owner's next write is refused (-ESTALE). -ENOENT; -EALREADY when the keeper owns it; -EBUSY while the owner is inside
- * a write or a transaction.
+ * owner's next write is refused (-ESTALE). -ENOENT; -EUCLEAN when it is damaged and was set aside; -EALREADY when
+ * the keeper owns it; -EBUSY while the owner is inside a write or a transaction.
  *
  * force: an owner that is inside a write or a transaction is killed (SIGKILL through the keeper's pidfd: all of its
  * process), and its unfinished transaction is undone before the keeper owns the table. -ETIMEDOUT when its end takes

@@ -407,7 +407,7 @@ static int revoke_table(struct heir_keeper *k, struct connection *c, const struc
 
     if (r < 0)
         return r;
-    return t != NULL ? reign_revoke(k, t, 0, (q->flags & WIRE_FORCE) != 0, c, q) : -ENOENT;
+    return t != NULL ? reign_revoke(k, t, 0, (q->flags & WIRE_FORCE) != 0, c, q) : adopt_missing(k, q->name);
 }
 
 static int remove_table(struct heir_keeper *k, struct connection *c, const struct wire_request *q)
