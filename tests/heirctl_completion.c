@@ -14,7 +14,7 @@ static void complete_in_bash(const char *file, int line, const char *function, c
         script, sizeof script,
         "cd %s; PATH=$HEIR_TEST_BINDIR:$PATH; . $HEIR_TEST_BINDIR/completion/heirctl; complete -p heirctl >/dev/null "
         "|| exit 9; COMP_WORDS=(heirctl %s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _heirctl; "
-        "printf '%%s\\n' \"${COMPREPLY[@]}\" | sort -u | tr '\\n' ' '",
+        "printf '%%s\\n' \"${COMPREPLY[@]}\" | LC_ALL=C sort -u | tr '\\n' ' '",
         world.dir, words);
     program_run((const char *const[]){"/bin/bash", "--norc", "--noprofile", "-c", script, NULL}, NULL, &out);
     check_eq(file, line, function, out.code, 0, words);
@@ -81,6 +81,27 @@ static void in_bash(void)
     SHELL(0, "rm -r %s/files", world.dir);
 }
 
+/* What begins with a dash may be an option or a name; with two, it is a name behind a lone -- only. */
+static void names_with_dashes(void)
+{
+    if (access("/bin/bash", X_OK) < 0) {
+        test_skip("bash is not installed");
+        return;
+    }
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *a = agent_new("-role");
+    DO(a, 0, "create -d.x");
+    DO(a, 0, "create --json2");
+    DO(a, 0, "create -h");
+    TAB("info ''", "-d.x ");
+    TAB("info -", "--help --json --namespace --socket -d.x ");
+    TAB("info --js", "--json ");
+    TAB("info -- -", "--json2 -d.x -h ");
+    TAB("info -- --js", "--json2 ");
+    TAB("give -d.x -r", "-role ");
+    TAB("load -d.x -", "--batch --help --json --max-bytes --namespace --socket --type ");
+}
+
 /* What zsh's own functions are told: they work in its line editor only. */
 static void in_zsh(void)
 {
@@ -118,6 +139,7 @@ static void without_anything(void)
 }
 
 const struct test completion_tests[] = {{"completion: in bash", in_bash},
+                                        {"completion: names with dashes", names_with_dashes},
                                         {"completion: in zsh", in_zsh},
                                         {"completion: without anything", without_anything},
                                         {NULL, NULL}};

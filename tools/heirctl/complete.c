@@ -15,14 +15,17 @@ struct line {
     const struct ctl *ctl;
     const char *begin;  /* what is typed of the word */
     const char *prefix; /* and stands before it: "--format=" */
+    bool ended;         /* the options, by a lone -- */
 };
 
 static void offer(const struct line *line, const char *word, const char *what)
 {
-    if (word[0] == ':')
-        puts(word);
-    else if (strncmp(word, line->begin, strlen(line->begin)) == 0)
+    if (word[0] == ':') {
+        if (line->ended || line->begin[0] != '-')
+            puts(word);
+    } else if (strncmp(word, line->begin, strlen(line->begin)) == 0) {
         printf("%s%s%s%s\n", line->prefix, word, what != NULL ? "\t" : "", what != NULL ? what : "");
+    }
 }
 
 static void offer_words(const struct line *line, const char *words)
@@ -38,9 +41,17 @@ static void offer_words(const struct line *line, const char *words)
 
 /* ---- Names -------------------------------------------------------------------------------------------- */
 
+/* One that would be taken for an option only behind a lone --. */
+static void offer_name(const struct line *line, const char *name, const char *what)
+{
+    if (line->ended || (strncmp(name, "--", 2) != 0 && strcmp(name, "-h") != 0))
+        offer(line, name, what);
+}
+
 static int offer_table(const struct heir_info *info, int error, void *arg)
 {
-    offer(arg, info->name, error == 0 ? type_text(info->type) : "cannot be read");
+    if (table_name_ok(info->name))
+        offer_name(arg, info->name, error == 0 ? type_text(info->type) : "cannot be read");
     return 0;
 }
 
@@ -49,7 +60,7 @@ static int offer_role(const struct heir_client_info *info, int error, void *arg)
     char what[TEXT_MAX];
     snprintf(what, sizeof what, "client %llu", (unsigned long long)info->id);
     if (error == 0)
-        offer(arg, info->name, what);
+        offer_name(arg, info->name, what);
     return 0;
 }
 
@@ -108,7 +119,6 @@ enum exit_status complete(char **words)
     struct ctl ctl = {0};
     struct line line = {.ctl = &ctl, .prefix = ""};
     const struct option *open = NULL; /* its value comes next */
-    bool ended = false;               /* by -- */
 
     for (; words[1] != NULL; words++) {
         const char *word = words[0];
@@ -118,8 +128,8 @@ enum exit_status complete(char **words)
             if (open->offset == offsetof(struct ctl, ns))
                 ctl.ns = word;
             open = NULL;
-        } else if (!ended && strncmp(word, "--", 2) == 0) {
-            ended = word[2] == '\0';
+        } else if (!line.ended && strncmp(word, "--", 2) == 0) {
+            line.ended = word[2] == '\0';
             open = find_option(ctl.verb, word, strlen(word));
             if (strncmp(word, "--namespace=", 12) == 0)
                 ctl.ns = word + 12;
@@ -129,13 +139,13 @@ enum exit_status complete(char **words)
                 return DONE;
         } else {
             ctl.nargs++;
-            ended |= ctl.verb->max_args < 0;
+            line.ended |= ctl.verb->max_args < 0;
         }
     }
 
     char *word = words[0], *value = strchr(word, '=');
     line.begin = open != NULL && strcmp(word, "=") == 0 ? "" : word;
-    if (open == NULL && !ended && value != NULL && strncmp(word, "--", 2) == 0 &&
+    if (open == NULL && !line.ended && value != NULL && strncmp(word, "--", 2) == 0 &&
         (open = find_option(ctl.verb, word, (size_t)(value - word))) != NULL) {
         char *prefix = must_alloc((size_t)(value - word) + 2);
         snprintf(prefix, (size_t)(value - word) + 2, "%s", word);
@@ -145,13 +155,13 @@ enum exit_status complete(char **words)
         free(prefix);
     } else if (open != NULL) {
         offer_words(&line, open->values);
-    } else if (!ended && line.begin[0] == '-') {
-        offer_options(&line, ctl.verb);
-    } else if (ctl.verb == NULL) {
-        for (size_t i = 0; verbs[i] != NULL; i++)
-            offer(&line, verbs[i]->name, verbs[i]->line);
     } else {
-        offer_argument(&line, ctl.verb, ctl.nargs);
+        if (!line.ended && line.begin[0] == '-')
+            offer_options(&line, ctl.verb);
+        for (size_t i = 0; ctl.verb == NULL && verbs[i] != NULL; i++)
+            offer(&line, verbs[i]->name, verbs[i]->line);
+        if (ctl.verb != NULL) /* a name may begin with a dash, too */
+            offer_argument(&line, ctl.verb, ctl.nargs);
     }
     fflush(stdout);
     return DONE;

@@ -156,7 +156,8 @@ static enum exit_status print_result(const struct dump *dump)
         return json_print(object);
     }
     if (ctl->output != NULL)
-        printf("%" PRIu64 " objects of the table '%s' were written to %s\n", dump->count, ctl->args[0], ctl->output);
+        printf("%" PRIu64 " object%s of the table '%s' %s written to %s\n", dump->count, dump->count == 1 ? "" : "s",
+               ctl->args[0], dump->count == 1 ? "was" : "were", ctl->output);
     return DONE;
 }
 

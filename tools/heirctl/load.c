@@ -186,8 +186,8 @@ static enum exit_status print_result(const struct load *load)
         json_object_set_new(object, "batches", json_integer((json_int_t)load->batches));
         return json_print(object);
     }
-    printf("%" PRIu64 " objects were loaded into the table '%s'%s\n", load->loaded, load->name,
-           load->created ? ", which is new" : "");
+    printf("%" PRIu64 " object%s loaded into the table '%s'%s\n", load->loaded, load->loaded == 1 ? " was" : "s were",
+           load->name, load->created ? ", which is new" : "");
     return DONE;
 }
 

@@ -32,11 +32,16 @@ void people_free(struct people *people)
 
 const struct heir_client_info *people_find(const struct people *people, uint64_t id)
 {
-    for (size_t i = 0; i < people->count; i++) {
-        if (people->list[i].info.id == id)
-            return people->list[i].error == 0 ? &people->list[i].info : NULL;
+    size_t low = 0, high = people->count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (people->list[middle].info.id < id)
+            low = middle + 1;
+        else
+            high = middle;
     }
-    return NULL;
+    const struct person *person = low < people->count ? &people->list[low] : NULL;
+    return person != NULL && person->info.id == id && person->error == 0 ? &person->info : NULL;
 }
 
 char *owner_text(const struct people *people, uint64_t id)

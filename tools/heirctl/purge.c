@@ -46,13 +46,14 @@ static int look(const struct ctl *ctl, struct rest *rest)
     return error < 0 ? error : heir_inspect_clients(ctl->ns, add_client, rest);
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
 static bool has_table(const struct rest *rest, const char *name)
 {
-    for (size_t i = 0; i < rest->count; i++) {
-        if (strcmp(rest->tables[i], name) == 0)
-            return true;
-    }
-    return false;
+    return rest->count > 0 && bsearch(name, rest->tables, rest->count, sizeof *rest->tables, by_name) != NULL;
 }
 
 /* ---- Being the keeper --------------------------------------------------------------------------------- */
