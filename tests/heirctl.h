@@ -8,19 +8,16 @@
 #include <jansson.h>
 
 extern struct output out; /* of the program run last */
-extern const struct test dump_tests[], admin_tests[], completion_tests[], events_tests[];
+extern const struct test dump_tests[], admin_tests[], completion_tests[], events_tests[], verb_tests[];
 
-#define CTL(code, ...)         check_ctl(HERE, code, (const char *const[]){"heirctl", __VA_ARGS__, NULL}, NULL)
-#define CTL_IN(code, in, ...)  check_ctl(HERE, code, (const char *const[]){"heirctl", __VA_ARGS__, NULL}, in)
+#define CTL(code, ...)        check_ctl(HERE, code, (const char *const[]){"heirctl", __VA_ARGS__, NULL}, NULL)
+#define CTL_IN(code, in, ...) check_ctl(HERE, code, (const char *const[]){"heirctl", __VA_ARGS__, NULL}, in)
 /* To be freed by json_decref(). */
-#define CTL_JSON(code, ...)    check_json(HERE, code, (const char *const[]){"heirctl", "--json", __VA_ARGS__, NULL})
+#define CTL_JSON(code, ...)   check_json(HERE, code, (const char *const[]){"heirctl", "--json", __VA_ARGS__, NULL})
 /* A line of shell, put together as by printf(). */
-#define SHELL(code, ...)       check_shell(HERE, code, __VA_ARGS__)
-#define SAYS(text)             CHECK(strstr(out.out, text) != NULL, "no \"%s\" in: %s", text, out.out)
-#define COMPLAINS(text)        CHECK(strstr(out.err, text) != NULL, "no \"%s\" in: %s", text, out.err)
-
-/* Without a keeper a verb that needs one ends with 1 or, as its help says, with 3. */
-#define REFUSED_WITHOUT_KEEPER (-13)
+#define SHELL(code, ...)      check_shell(HERE, code, __VA_ARGS__)
+#define SAYS(text)            CHECK(strstr(out.out, text) != NULL, "no \"%s\" in: %s", text, out.out)
+#define COMPLAINS(text)       CHECK(strstr(out.err, text) != NULL, "no \"%s\" in: %s", text, out.err)
 
 bool check_ctl(const char *file, int line, const char *function, int code, const char *const argv[], const char *in);
 json_t *check_json(const char *file, int line, const char *function, int code, const char *const argv[]);
