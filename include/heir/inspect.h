@@ -72,7 +72,7 @@ struct heir_happening {
     uint64_t table, epoch;       /* id; the epoch that began */
     uint64_t from, to;           /* clients, HEIR_KEEPER */
     uint64_t undone, reclaim_ns; /* changes rolled back; from the notice of a death until all was handed on */
-    uint64_t count, committed;   /* transfers: the table's last committed transaction */
+    uint64_t count, committed;   /* transfers: the table's last committed transaction then */
     int32_t pid, reserved_int;
     char name[HEIR_NAME_MAX + 1]; /* of the table */
     char from_role[HEIR_NAME_MAX + 1], to_role[HEIR_NAME_MAX + 1];

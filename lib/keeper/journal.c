@@ -185,7 +185,7 @@ void journal_transfer(struct heir_keeper *k, const struct keeper_table *t)
     uint64_t word = get(&t->page->owner), epoch = owner_epoch(word);
     const struct transfer *record = &t->page->transfers[epoch & 1];
     struct journal_entry e = {.kind = HEIR_TRANSFER, .table = t->id, .epoch = epoch, .to = owner_id(word)};
-    e.committed = get(&t->page->view.committed);
+    e.committed = t->passed_at;
 
     if (get(&record->epoch) == epoch) { /* else it has been passed on since, by its owner */
         e.when_ns = record->since_ns;

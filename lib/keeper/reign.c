@@ -176,6 +176,7 @@ static struct party party_of(struct keeper_client *c)
 int reign_transfer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, const struct passing *how)
 {
     struct party from = party_of(table_owner(k, t)), receiver = party_of(to);
+    t->passed_at = get(&t->page->view.committed); /* its next owner may write before we tell of it */
     int r = owner_pass(t->page, &from, &receiver, how);
     table_owner(k, t);
     if (r == 0)

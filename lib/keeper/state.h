@@ -117,6 +117,7 @@ struct keeper_table {
     struct table_page *page;        /* the first page only */
     struct keeper_client *owner;    /* as of our last look: see table_owner(). NULL: the keeper */
     struct keeper_user *user;       /* who created it */
+    uint64_t passed_at;             /* its last committed transaction when we last passed it on */
     uint64_t lease_state;           /* what changes when the owner is well, as of the last look */
     uint64_t lease_since_ns;        /* since when it has not changed */
     uint8_t *whole;                 /* all of it, mapped by huge.c; NULL: it is not */
