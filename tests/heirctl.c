@@ -199,6 +199,8 @@ static void get_put_del(void)
     CHECK_STR(out.out, "a-value\n");
     CTL(0, "get", "t", "n");
     CHECK_STR(out.out, "0x0201000000000000\n");
+    CTL(0, "get", "t", "n", "--integer");
+    CHECK_STR(out.out, "258\n");
     json_t *object = CTL_JSON(0, "get", "t", "n");
     CHECK_EQ(number(object, "integer"), 258);
     CHECK_EQ(number(object, "length"), 8);

@@ -174,6 +174,7 @@ const struct row rows[] = {
     {"get", USAGE, {"kept", "k", "x"}, 2, .err = "'x' is one argument too many"},
     {"get", USAGE, {"kept", ""}, 2, .err = "a key has 1 to 65535 bytes, and this one has 0"},
     {"get", USAGE, {"kept", "0x1"}, 2, .err = "after 0x stands an odd number"},
+    {"get", REFUSED, {"kept", "k", "--integer"}, 1, .err = "is no number as heir_add.. counts it", .plain = true},
     {"get", REFUSED, {"kept", "none"}, 1, .err = "the table 'kept' has no key 'none'$"},
     {"get", REFUSED, {"none", "k"}, 1, .err = NONE},
     {"get", NO_KEEPER, {"kept", "k"}, .out = "^a-value$"},

@@ -5,9 +5,12 @@
  */
 #include "heirctl.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define NO_NUMBER 1 /* of a visit: errors of the library are negative */
 
 static json_t *value_json(const void *data, size_t len)
 {
@@ -40,8 +43,17 @@ static int add_json(const void *key, size_t key_len, const void *data, size_t le
 
 static int print_text(const void *key, size_t key_len, const void *data, size_t len, void *arg)
 {
+    const struct ctl *ctl = arg;
+    int64_t number;
+    (void)key, (void)key_len;
+    if (ctl->integer && len != sizeof number)
+        return NO_NUMBER;
+    if (ctl->integer) {
+        memcpy(&number, data, sizeof number);
+        printf("%" PRId64 "\n", number);
+        return 0;
+    }
     char *text = bytes_text(data, len);
-    (void)key, (void)key_len, (void)arg;
     puts(text);
     free(text);
     return 0;
@@ -50,7 +62,7 @@ static int print_text(const void *key, size_t key_len, const void *data, size_t 
 static int print(const struct ctl *ctl, struct heir_table *table, const struct bytes *key, const char *key_text)
 {
     if (!ctl->json)
-        return heir_values(table, key->data, key->len, print_text, NULL);
+        return heir_values(table, key->data, key->len, print_text, (void *)ctl);
     json_t *object = json_object();
     json_object_set_new(object, "table", json_text(ctl->args[0]));
     json_object_set_new(object, "key", json_text(key_text));
@@ -78,6 +90,12 @@ static enum exit_status get(const struct ctl *ctl, const struct bytes *key)
     error = print(ctl, table, key, key_text);
     if (error == -ENOENT)
         status = ctl_fail(ctl, REFUSED, error, "the table '%s' has no key '%.200s'", name, key_text);
+    else if (error == NO_NUMBER)
+        status =
+            ctl_fail(ctl, REFUSED, -EINVAL,
+                     "the value of the key '%.200s' is no number as heir_add() counts it, which has 8 bytes: leave "
+                     "--integer away",
+                     key_text);
     else if (error < 0)
         status = ctl_fail_error(ctl, error, "cannot read the key '%.200s' of the table '%s'", key_text, name);
     heir_inspect_close(table);
@@ -98,18 +116,19 @@ static enum exit_status run(struct ctl *ctl)
 
 const struct verb verb_get = {
     .name = "get",
-    .arguments = "TABLE KEY",
+    .arguments = "TABLE KEY [--integer]",
     .line = "print the value of a key, of a bag all of them",
-    .text =
-        "Reads the shared memory, so it needs no keeper and disturbs nobody.\n"
-        "KEY is text, or 0x and hexadecimal digits. The value is printed as text if it is printable and does not\n"
-        "begin with 0x, else as 0x and hexadecimal digits: what heir_add() counts are 8 bytes in the machine's order.\n"
-        "Of a bag each value of the key is printed, on a line of its own, in the order of their insertion.\n"
-        "\n"
-        "--json:\n"
-        "  {\"table\": text, \"key\": text, \"value\": text, \"length\": number in bytes,\n"
-        "   \"integer\": the number if the value has 8 bytes, as heir_add() counts|null,\n"
-        "   \"values\": [text of each value: one, but of a bag]}\n",
+    .text = "Reads the shared memory, so it needs no keeper and disturbs nobody.\n"
+            "KEY is text, or 0x and hexadecimal digits. The value is printed as text if it is printable and does not\n"
+            "begin with 0x, else as 0x and hexadecimal digits.\n"
+            "Of a bag each value of the key is printed, on a line of its own, in the order of their insertion.\n"
+            "  --integer  as a number: what heir_add() counts, 8 bytes in the machine's order\n"
+            "\n"
+            "--json:\n"
+            "  {\"table\": text, \"key\": text, \"value\": text, \"length\": number in bytes,\n"
+            "   \"integer\": the number if the value has 8 bytes, as heir_add() counts|null,\n"
+            "   \"values\": [text of each value: one, but of a bag]}\n",
+    .options = "--integer ",
     .min_args = 2,
     .max_args = 2,
     .run = run,

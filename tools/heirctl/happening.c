@@ -113,7 +113,8 @@ static void print_text(const struct heir_happening *h)
         if (h->reason == HEIR_INHERITED && cause[0] != '\0')
             printf(" (%s)", cause);
         printf(", at transaction %" PRIu64, h->committed);
-        if (h->undone != 0)
+        /* who claims it then is told of them, too: they are the same ones */
+        if (h->undone != 0 && h->reason != HEIR_CLAIMED)
             printf(", %" PRIu64 " change%s undone", h->undone, h->undone == 1 ? "" : "s");
         break;
     case HEIR_DEATH:

@@ -26,6 +26,7 @@ const struct flag flag_list[] = {
     {"--yes", "do not ask", offsetof(struct ctl, yes), false},
     {"--force", "also from one in the middle of a write, who is killed", offsetof(struct ctl, force), false},
     {"--follow", "go on with what happens", offsetof(struct ctl, follow), false},
+    {"--integer", "print the number that heir_add() counts", offsetof(struct ctl, integer), false},
     {"--prometheus", "print Prometheus' text format", offsetof(struct ctl, prometheus), false},
     {"--dry-run", "change nothing", offsetof(struct ctl, dry_run), false},
     {NULL, NULL, 0, false},
@@ -73,10 +74,9 @@ static void print_help(void)
                  options != NULL ? (int)(options - arguments) : (int)strlen(arguments), arguments);
         printf("  %-20s %s\n", form, verbs[i]->line);
     }
-    printf("\nls, info, clients, events, watch, top, stats, check, get and dump read the shared memory: they need no "
-           "keeper "
-           "and\n"
-           "disturb nobody.\n\n%s",
+    printf("\nA worker crashes: events tells which one, what killed it, what it owned and how far its state had come; "
+           "ls and\ninfo tell who has its tables now, dump and get what is in them. These, clients, watch, top, stats "
+           "and check\nread the shared memory: they need no keeper and disturb nobody.\n\n%s",
            global_options);
 }
 

@@ -38,7 +38,8 @@ static void print_text(const struct ctl *ctl, const struct heir_keeper_status *k
     printf("the keeper of the namespace '%s' answered in %.2f ms\n", ctl_ns(ctl), answer_us / 1e3);
     printf("process     pid %d, version %s, protocol %" PRIu32 ", up %s\n", (int)keeper->pid, keeper->version,
            keeper->protocol, uptime);
-    printf("now         %" PRIu64 " tables, %" PRIu64 " clients\n", keeper->tables, keeper->clients);
+    printf("now         %" PRIu64 " table%s, %" PRIu64 " client%s\n", keeper->tables, keeper->tables == 1 ? "" : "s",
+           keeper->clients, keeper->clients == 1 ? "" : "s");
     printf("since then  %" PRIu64 " deaths reclaimed, %" PRIu64 " transfers\n", keeper->deaths, keeper->transfers);
     printf("set aside   %" PRIu64 " damaged%s\n", keeper->damaged,
            keeper->damaged > 0 ? " (heirctl ls shows them)" : "");

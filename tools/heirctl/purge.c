@@ -102,8 +102,8 @@ static enum exit_status print(const struct ctl *ctl, const struct rest *before, 
                         "another user; do it as that user, or as root",
                         after->count, after->clients, ctl_ns(ctl));
     if (!ctl->json)
-        printf("the namespace '%s' is empty: %zu tables and %" PRIu64 " clients were removed\n", ctl_ns(ctl),
-               before->count, before->clients);
+        printf("the namespace '%s' is empty: %zu table%s and %" PRIu64 " client%s were removed\n", ctl_ns(ctl),
+               before->count, before->count == 1 ? "" : "s", before->clients, before->clients == 1 ? "" : "s");
     return DONE;
 }
 

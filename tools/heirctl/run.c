@@ -186,7 +186,7 @@ static enum exit_status give_up(const struct runner *runner, size_t deaths, cons
     return ctl_fail(
         runner->ctl, REFUSED, 0,
         "run: gave up: '%s' died %zu time%s within %llu s, the last time it %s; find out why (what it wrote "
-        "stands above), then start it again",
+        "stands above, and heirctl events tells what it owned), then start it again",
         runner->ctl->args[0], deaths, deaths == 1 ? "" : "s", (unsigned long long)(runner->window_ms / 1000), death);
 }
 
