@@ -285,6 +285,22 @@ static void look_at_text(const struct row *row, const char *subject)
         CHECK_EQ(count_lines(printed), row->lines);
 }
 
+/* Each member stands in the verb's --help. */
+static void is_documented(const char *help, const json_t *value)
+{
+    const char *key;
+    json_t *member;
+    size_t i;
+    json_array_foreach((json_t *)(uintptr_t)value, i, member) is_documented(help, member);
+    json_object_foreach((json_t *)(uintptr_t)value, key, member)
+    {
+        char quoted[80];
+        snprintf(quoted, sizeof quoted, "\"%s\"", key);
+        CHECK(strstr(help, quoted) != NULL, "%s is not in: %s", quoted, help);
+        is_documented(help, member);
+    }
+}
+
 static void look_at_json(const struct row *row, const char *subject)
 {
     json_error_t error;
@@ -296,9 +312,12 @@ static void look_at_json(const struct row *row, const char *subject)
         const json_t *inner = json_object_get(object, "error");
         CHECK(row->findings || inner != NULL, "%.500s", printed);
         CHECK(row->findings || json_integer_value(json_object_get(inner, "exit")) == row->code, "%.500s", printed);
-    } else if (row->list != NULL) {
+    }
+    CTL(0, strcmp(row->verb, "watch") == 0 ? "events" : row->verb, "--help");
+    is_documented(out.out, object);
+    if (row->list != NULL && row->code == 0) {
         CHECK_EQ(json_array_size(json_object_get(object, row->list)), row->count);
-    } else if (row->member != NULL) {
+    } else if (row->member != NULL && row->code == 0) {
         CHECK_STR(text(object, row->member), subject);
     }
     json_decref(object);
@@ -477,6 +496,42 @@ static void thousands(void)
     REQUIRE_EQ(keeper_start(NULL), 0);
 }
 
+/* On a terminal, and not with NO_COLOR; the letters are the same. */
+static void colours(void)
+{
+    static const char *const without[] = {"NO_COLOR=1 TERM=xterm", "TERM=dumb"};
+    static const char on_terminal[] = "%s script -qec '$HEIR_TEST_BINDIR/heirctl %s' /dev/null </dev/null";
+    if (!terminal_there(&(struct row){.typed = ""})) {
+        test_skip("script (bsdutils) is not installed");
+        return;
+    }
+    scene("kept", "second");
+    agent_stop(baker);
+    damage("kept");
+    SHELL(0, on_terminal, "TERM=xterm NO_COLOR=", "ls");
+    SAYS("\033[33mstopped\033[m");
+    SAYS("\033[31mkept: ");
+    SHELL(1, on_terminal, "TERM=xterm NO_COLOR=", "check");
+    SAYS("\033[1mNAME ");
+    SHELL(0, on_terminal, "TERM=xterm NO_COLOR=", "--json clients");
+    CHECK(strchr(out.out, '\033') == NULL, "%s", out.out);
+    for (int i = 0; i < 2; i++) {
+        SHELL(0, on_terminal, without[i], "ls");
+        SAYS("  stopped  ");
+        CHECK(strchr(out.out, '\033') == NULL, "%s", out.out);
+    }
+    agent_continue(baker);
+    agent_kill(baker);
+    SHELL(0, "while ! $HEIR_TEST_BINDIR/heirctl events | grep -q ' died: '; do sleep 0.05; done");
+    SHELL(0, on_terminal, "TERM=xterm NO_COLOR=", "events");
+    SAYS(" died: signal 9, SIGKILL; 1 table handed on in ");
+    SAYS("\033[33m2");
+    leave();
+    keeper_kill();
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    CTL(0, "rm", "kept", "--yes");
+}
+
 /* ---- The matrix --------------------------------------------------------------------------------------- */
 
 static bool has_row(const char *verb, enum condition where)
@@ -528,5 +583,6 @@ const struct test verb_tests[] = {{"verbs: output", output},
                                   {"verbs: names", names},
                                   {"verbs: bytes", bytes},
                                   {"verbs: keys and values", keys_and_values},
+                                  {"verbs: colours", colours},
                                   {"verbs: all are here", is_complete},
                                   {NULL, NULL}};

@@ -150,6 +150,13 @@ terminal send-keys -t top t
 until_so 'sorted by transfers' in_order cake apples
 : >"$work/stop"
 
+# a worker that kills itself
+if [ -x "$tools/demo/dynamite-worker" ]; then
+    check 'there was no death' shows '^deaths 0\.0/s, by signal 0, '
+    (cd "$work" && exec "$tools/demo/dynamite-worker" >/dev/null 2>&1) # a core, if any, goes with the folder
+    until_so 'a rate of deaths' shows '^deaths [01]\.[1-9]/s, by signal 1, \|^deaths 1\.0/s, by signal 1, '
+fi
+
 # damage
 printf 'spoilt' | dd of="/dev/shm/heir.$HEIR_NAMESPACE.t.apples" conv=notrunc bs=1 2>/dev/null
 until_so 'what cannot be read' shows '^apples .*damaged'

@@ -8,7 +8,8 @@
 set -u
 
 tools=${HEIR_TEST_BINDIR:?is to be the folder with heird and heirctl}
-page=$(dirname "$0")/../tools/man/heirctl.1
+cd "$(dirname "$0")/../tools/man" || exit 1
+page=$PWD/heirctl.1
 passed=0 failed=0 keeper=
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/heir-transcript.XXXXXX") || exit 1
@@ -32,47 +33,48 @@ shape() {
 
 # same: what was printed is what was expected; a line [...] stands for any number of them.
 same() {
-    shape "$work/expected" >"$work/a"
-    shape "$work/printed" >"$work/b"
+    shape expected >a
+    shape printed >b
     awk 'NR == FNR { want[++n] = $0; if ($0 == "[...]") gap = n; next }
          { is[++m] = $0 }
          END {
              if (gap ? m < n - 1 : m != n) exit 1
              for (i = 1; i <= n && i != gap; i++) if (want[i] != is[i]) exit 1
              for (i = n; gap && i > gap; i--) if (want[i] != is[m - n + i]) exit 1
-         }' "$work/a" "$work/b"
+         }' a b
 }
 
 try() {
-    sh -c "$1" >"$work/printed" 2>&1
+    sh -c "$1" >printed 2>&1
     if same; then
         passed=$((passed + 1))
         return
     fi
     printf 'FAILED: %s: the shape of what heirctl(1) has, and of what it prints:\n' "$1"
-    diff "$work/a" "$work/b"
+    diff a b
     failed=$((failed + 1))
 }
 
-mkfifo "$work/ready"
-heird --ready-fd 3 3>"$work/ready" 2>"$work/log" &
+cd "$work" || exit 1 # cores, if any, go with the folder
+mkfifo ready
+heird --ready-fd 3 3>ready 2>log &
 keeper=$!
-read -r _ <"$work/ready"
+read -r _ <ready
 
 # the first one
-sed -n '/^\.Bd/,/^\.Ed/p' "$page" | sed '/^\.Ed/q' | sed '/^\.[BE]d/d; s/\\-/-/g; s/\\e/\\/g' >"$work/transcript"
+sed -n '/^\.Bd/,/^\.Ed/p' "$page" | sed '/^\.Ed/q' | sed '/^\.[BE]d/d; s/\\-/-/g; s/\\e/\\/g' >transcript
 command=
-: >"$work/expected"
+: >expected
 while IFS= read -r line; do
     case $line in
     '$ '*)
         [ -z "$command" ] || try "$command"
         command=${line#??}
-        : >"$work/expected"
+        : >expected
         ;;
-    *) printf '%s\n' "$line" >>"$work/expected" ;;
+    *) printf '%s\n' "$line" >>expected ;;
     esac
-done <"$work/transcript"
+done <transcript
 try "$command"
 
 # Nobody writes a table while the keeper has it: who claims it gets it at the transaction at which it was left.

@@ -146,7 +146,10 @@ static void add_row(struct grid *grid, const struct checked *checked)
 {
     const struct heir_account *a = &checked->account;
     grid_add(grid, checked->info.name);
-    grid_add(grid, whole(checked) ? "whole" : "DAMAGED");
+    if (whole(checked))
+        grid_add(grid, "whole");
+    else
+        grid_add_coloured(grid, "DAMAGED", RED);
     grid_add_number(grid, checked->info.objects);
     add_size(grid, a->live);
     add_size(grid, a->superseded);

@@ -56,7 +56,7 @@ static void add_row(struct grid *grid, const struct heir_client_info *info)
     grid_add(grid, info->name);
     grid_add_number(grid, (uint64_t)info->pid);
     grid_add_number(grid, (uint64_t)info->tid);
-    grid_add(grid, state_text(info->state));
+    grid_add_coloured(grid, state_text(info->state), state_colour(info->state));
     grid_add_number(grid, info->uid);
     grid_add_number(grid, info->tables);
     grid_add_number(grid, info->pins);

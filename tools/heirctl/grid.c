@@ -13,7 +13,10 @@
 struct grid {
     const char *const *titles;
     size_t columns, cells, room;
-    char **cell; /* row by row */
+    struct cell {
+        char *text;
+        enum colour colour;
+    } * cell; /* row by row */
 };
 
 struct grid *grid_new(const char *const *titles)
@@ -25,15 +28,21 @@ struct grid *grid_new(const char *const *titles)
     return grid;
 }
 
-void grid_add(struct grid *grid, const char *text)
+void grid_add_coloured(struct grid *grid, const char *text, enum colour colour)
 {
     if (grid->cells == grid->room) {
         grid->room = grid->room * 2 + grid->columns;
         grid->cell = must_resize(grid->cell, grid->room * sizeof *grid->cell);
     }
     size_t size = strlen(text) + 1;
-    grid->cell[grid->cells] = must_alloc(size);
-    memcpy(grid->cell[grid->cells++], text, size);
+    struct cell *cell = &grid->cell[grid->cells++];
+    *cell = (struct cell){must_alloc(size), colour};
+    memcpy(cell->text, text, size);
+}
+
+void grid_add(struct grid *grid, const char *text)
+{
+    grid_add_coloured(grid, text, PLAIN);
 }
 
 void grid_add_number(struct grid *grid, uint64_t number)
@@ -53,14 +62,16 @@ static const char *title_of(const struct grid *grid, size_t column)
     return grid->titles[column] + is_number(grid->titles[column]);
 }
 
-static void print_cell(const struct grid *grid, size_t column, const char *text, int width)
+static void print_cell(const struct grid *grid, size_t column, const char *text, int width, enum colour colour)
 {
+    colour_begin(colour);
     if (is_number(grid->titles[column]))
         printf("%*s", width, text);
     else if (column + 1 < grid->columns)
         printf("%-*s", width, text);
     else
         printf("%s", text);
+    colour_end(colour);
     printf("%s", column + 1 < grid->columns ? "  " : "\n");
 }
 
@@ -70,14 +81,14 @@ void grid_print(const struct grid *grid)
     for (size_t column = 0; column < grid->columns; column++)
         widths[column] = (int)strlen(title_of(grid, column));
     for (size_t i = 0; i < grid->cells; i++) {
-        int width = (int)strlen(grid->cell[i]);
+        int width = (int)strlen(grid->cell[i].text);
         if (width > widths[i % grid->columns])
             widths[i % grid->columns] = width;
     }
     for (size_t column = 0; column < grid->columns; column++)
-        print_cell(grid, column, title_of(grid, column), widths[column]);
+        print_cell(grid, column, title_of(grid, column), widths[column], BOLD);
     for (size_t i = 0; i < grid->cells; i++)
-        print_cell(grid, i % grid->columns, grid->cell[i], widths[i % grid->columns]);
+        print_cell(grid, i % grid->columns, grid->cell[i].text, widths[i % grid->columns], grid->cell[i].colour);
     free(widths);
 }
 
@@ -86,7 +97,7 @@ void grid_free(struct grid *grid)
     if (grid == NULL)
         return;
     for (size_t i = 0; i < grid->cells; i++)
-        free(grid->cell[i]);
+        free(grid->cell[i].text);
     free(grid->cell);
     free(grid);
 }

@@ -98,6 +98,12 @@ static const char *party_text(char out[HEIR_NAME_MAX + 40], uint64_t id, const c
     return out;
 }
 
+static enum colour kind_colour(enum heir_happened kind)
+{
+    bool odd = kind == HEIR_DEATH || kind == HEIR_LATE || kind == HEIR_LEASE_OVER || kind == HEIR_KILLED;
+    return kind == HEIR_DAMAGED ? RED : odd ? YELLOW : PLAIN;
+}
+
 static void print_text(const struct heir_happening *h)
 {
     char when[TEXT_MAX], cause[TEXT_MAX], a[HEIR_NAME_MAX + 40], b[HEIR_NAME_MAX + 40];
@@ -106,6 +112,7 @@ static void print_text(const struct heir_happening *h)
 
     time_text(when, h->when_ns);
     cause_text(cause, h->cause, h->code);
+    colour_begin(kind_colour(h->kind));
     printf("%s  ", when);
     switch (h->kind) {
     case HEIR_TRANSFER:
@@ -155,6 +162,7 @@ static void print_text(const struct heir_happening *h)
     default:
         printf("something that this version does not know (%d)", (int)h->kind);
     }
+    colour_end(kind_colour(h->kind));
     putchar('\n');
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the verbs of heirctl share: the settings of this run, reports of errors, keys and values as text, aligned
- * tables, owners by their id, and the handle to write through.
+ * tables, colours, owners by their id, and the handle to write through.
  *
  * Everything here stands on the public headers alone. A function that reports an error has written it to stderr (and
  * with --json as an object to stdout) when it returns the exit status; the verb returns that status and writes no more.
@@ -127,6 +127,15 @@ const char *signal_text(int signal); /* "SIGSEGV"; NULL: no name */
 /* "64M": a number of bytes, with K, M, G for powers of 1024. */
 bool size_parse(const char *text, uint64_t *bytes);
 
+/* ---- colour.c -------------------------------------------------------------------------------------------- */
+
+enum colour { PLAIN, BOLD, RED, YELLOW };
+bool colours_wanted(void); /* a terminal, and no NO_COLOR */
+/* Around what is printed to stdout; nothing where no colours are wanted. */
+void colour_begin(enum colour colour);
+void colour_end(enum colour colour);
+enum colour state_colour(char state); /* of a client */
+
 /* ---- grid.c: aligned tables --------------------------------------------------------------------------- */
 
 struct grid;
@@ -134,6 +143,7 @@ struct grid;
  */
 struct grid *grid_new(const char *const *titles);
 void grid_add(struct grid *grid, const char *text); /* the next cell; copied */
+void grid_add_coloured(struct grid *grid, const char *text, enum colour colour);
 void grid_add_number(struct grid *grid, uint64_t number);
 void grid_print(const struct grid *grid);
 void grid_free(struct grid *grid);
@@ -156,7 +166,7 @@ struct people {
     struct person {
         struct heir_client_info info;
         int error; /* then only info.id is known */
-    } * list; /* by their ids, upwards */
+    } * list;      /* by their ids, upwards */
     size_t count;
 };
 

@@ -67,11 +67,11 @@ static void add_owner(struct grid *grid, const struct people *people, uint64_t i
         snprintf(text, sizeof text, "client-%" PRIu64, id);
         grid_add(grid, text);
         grid_add(grid, "-");
-        grid_add(grid, "unknown");
+        grid_add_coloured(grid, "unknown", YELLOW);
     } else {
         grid_add(grid, owner->name);
         grid_add_number(grid, (uint64_t)owner->pid);
-        grid_add(grid, state_text(owner->state));
+        grid_add_coloured(grid, state_text(owner->state), state_colour(owner->state));
     }
 }
 
@@ -110,8 +110,12 @@ static void print_text(const struct ctl *ctl, const struct listing *listing, con
         grid_print(grid);
     grid_free(grid);
     for (size_t i = 0; i < listing->count; i++) {
-        if (listing->list[i].error < 0)
-            printf("%s: %s\n", listing->list[i].info.name, heir_strerror(listing->list[i].error));
+        if (listing->list[i].error < 0) {
+            colour_begin(RED);
+            printf("%s: %s", listing->list[i].info.name, heir_strerror(listing->list[i].error));
+            colour_end(RED);
+            putchar('\n');
+        }
     }
     if (listing->count == 0)
         fprintf(stderr, "heirctl: there are no tables in the namespace '%s'\n", ctl_ns(ctl));

@@ -194,10 +194,15 @@ static void total_line(int line, const char *format, ...)
     mvaddnstr(line, 0, text, COLS);
 }
 
+static uint64_t deaths_of(const struct look *look)
+{
+    return look->deaths[0] + look->deaths[1] + look->deaths[2] + look->deaths[3];
+}
+
 static void draw_totals(const struct screen *s)
 {
     uint64_t objects = 0, used = 0, pins = 0, waiting = 0, unreadable = 0, stopped = 0, dumping = 0, dead = 0;
-    double commits = 0, transfers = 0;
+    double commits = 0, transfers = 0, deaths = 0;
     char size[TEXT_MAX];
     const struct look *l = &s->now;
 
@@ -217,6 +222,8 @@ static void draw_totals(const struct screen *s)
         dumping += info->state == 'D';
         dead += info->state == 'X' || info->state == 'Z';
     }
+    if (s->before.when_ns != 0)
+        deaths = (double)(deaths_of(l) - deaths_of(&s->before)) * 1e9 / (double)(l->when_ns - s->before.when_ns);
     size_text(size, used);
     total_line(0, "heirctl top: namespace '%s'", ctl_ns(s->ctl));
     total_line(1, "tables %zu (%" PRIu64 " unreadable), objects %" PRIu64 ", used %s, claims waiting %" PRIu64,
@@ -226,9 +233,9 @@ static void draw_totals(const struct screen *s)
                ", commits %.0f/s, transfers %.0f/s",
                l->people.count, stopped, dumping, dead, pins, commits, transfers);
     total_line(3,
-               "deaths by signal %" PRIu64 ", exit %" PRIu64 ", thread %" PRIu64 ", unknown %" PRIu64
+               "deaths %.1f/s, by signal %" PRIu64 ", exit %" PRIu64 ", thread %" PRIu64 ", unknown %" PRIu64
                "; the keeper's transfers %" PRIu64,
-               l->deaths[0], l->deaths[1], l->deaths[2], l->deaths[3], l->transfers);
+               deaths, l->deaths[0], l->deaths[1], l->deaths[2], l->deaths[3], l->transfers);
 }
 
 static void cell(int line, int *x, enum column column, const char *text)
@@ -340,12 +347,6 @@ static bool wait_for_look(struct screen *s)
     }
 }
 
-static bool no_colour(void)
-{
-    const char *no = getenv("NO_COLOR");
-    return no != NULL && no[0] != '\0';
-}
-
 static enum exit_status run(struct ctl *ctl)
 {
     struct screen s = {.ctl = ctl};
@@ -366,7 +367,7 @@ static enum exit_status run(struct ctl *ctl)
     nonl();
     curs_set(0);
     keypad(stdscr, TRUE);
-    if (has_colors() && !no_colour() && start_color() != ERR && use_default_colors() != ERR) {
+    if (has_colors() && colours_wanted() && start_color() != ERR && use_default_colors() != ERR) {
         init_pair(1, COLOR_RED, -1);
         init_pair(2, COLOR_YELLOW, -1);
         s.colours = true;
