@@ -314,7 +314,11 @@ struct heir_info {
     enum heir_reason reason; /* how the reign began */
     enum heir_cause cause;   /* and how the last owner that died had ended */
     int code, reserved_int;
-    uint64_t reserved[5];
+    uint64_t created_ns; /* CLOCK_REALTIME */
+    uint64_t undone;     /* changes of unfinished transactions that were rolled back when the reign began */
+    uint64_t rollbacks;  /* how often unfinished changes have been taken back, whether after a death or not */
+    uint64_t history;    /* changes whose earlier state is kept, for readers */
+    uint64_t reserved[1];
 };
 
 /* What is known of the table, as of now; for any handle. */

@@ -617,7 +617,7 @@ static void damaged_history(void)
 /* Changing any of these is a new LAYOUT_VERSION. */
 static void format_is_frozen(void)
 {
-    CHECK_EQ(LAYOUT_VERSION, 2);
+    CHECK_EQ(LAYOUT_VERSION, 3);
     CHECK_EQ(sizeof(struct table_page), 3536);
     CHECK_EQ(offsetof(struct table_page, transfers), 1104);
     CHECK_EQ(offsetof(struct transfer, data), 56);
@@ -627,7 +627,7 @@ static void format_is_frozen(void)
     CHECK_EQ(offsetof(struct client_page, rung), 176);
     CHECK_EQ(offsetof(struct client_page, crash_signal), 256);
     CHECK_EQ(offsetof(struct client_page, pins), 320);
-    CHECK_EQ(offsetof(struct client_page, owned), 576);
+    CHECK_EQ(offsetof(struct client_page, owned), 704);
     CHECK_EQ(sizeof(struct space_page), 4096);
     CHECK_EQ(sizeof(struct journal_entry), 320);
     CHECK_EQ(SPACE_BYTES, 4096 + 512 * 320);

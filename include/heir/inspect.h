@@ -25,20 +25,33 @@ struct heir_client_info {
     int32_t pid, tid;             /* as the keeper sees them */
     uint32_t uid, gid;
     uint64_t tables;   /* owned */
-    uint64_t pins;     /* walks in progress that hold a state */
+    uint64_t pins;     /* states of tables that are held for it: see heir_inspect_pins() */
     uint64_t since_ns; /* opened, CLOCK_REALTIME */
-    char state;        /* R running or sleeping, T stopped, D dumping core, Z zombie, X dead, ? cannot be told */
+    char state;        /* R running or sleeping, T stopped, D dumping core, Z zombie: its process has ended, and its
+                          parent has not waited for it, X dead, ? cannot be told */
     char reserved_char[3];
     int32_t crash_signal;             /* noted by heir_open_options.crash_note; 0: none */
     uint64_t crash_address, crash_ns; /* where; when, CLOCK_REALTIME */
-    uint64_t reserved[5];
+    uint64_t memory;                  /* bytes that are resident of its process, shared memory included; 0: unknown */
+    uint64_t reserved[4];
 };
 typedef int heir_inspect_client(const struct heir_client_info *info, int error, void *arg);
 
-/* Visit all tables, all clients of a namespace, sorted by name, by id. Returns 0, or what visit returned, or an error.
- */
+/* A committed state of a table that the keeper holds for a reader (heir_snapshot_open(), a long walk). What has been
+ * superseded since is not reused while it holds; in a table that is out of space it is broken (-ESTALE). */
+struct heir_pin {
+    uint64_t client, table; /* ids */
+    uint64_t transaction;   /* the state. One before the table's horizon: the pin has been broken */
+    uint64_t since_ns;      /* CLOCK_REALTIME */
+    uint64_t reserved[4];
+};
+typedef int heir_inspect_pin(const struct heir_pin *pin, void *arg);
+
+/* Visit all tables, all clients, all pins of a namespace, sorted by name, by id, by client. Returns 0, or what visit
+ * returned, or an error. Pins of clients that cannot be read are left out. */
 HEIR_API int heir_inspect_tables(const char *ns, heir_inspect_table *visit, void *arg);
 HEIR_API int heir_inspect_clients(const char *ns, heir_inspect_client *visit, void *arg);
+HEIR_API int heir_inspect_pins(const char *ns, heir_inspect_pin *visit, void *arg);
 
 /* ---- What has happened --------------------------------------------------------------------------------
  *

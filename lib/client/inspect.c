@@ -150,78 +150,155 @@ static bool dumps_core(int32_t pid)
     return strstr(text, "\nCoreDumping:\t1") != NULL;
 }
 
-/* The process's state as ps shows it, D when it dumps core; X when it is gone. */
-static char process_state(int32_t pid)
-{
-    char path[64], text[512], state = '?';
+/* Of /proc/PID/stat; see proc(5). */
+struct process {
+    char state;
+    uint64_t start_time, resident;
+};
 
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+/* of: "/proc/PID/" or "/proc/PID/task/TID/". false: there is none. */
+static bool read_process(const char *of, struct process *process)
+{
+    char path[96], text[1024], state;
+    unsigned long long start_time, pages;
+
+    snprintf(path, sizeof path, "%sstat", of);
     FILE *f = fopen(path, "re");
     if (f == NULL)
-        return 'X';
+        return false;
     size_t n = fread(text, 1, sizeof text - 1, f);
     fclose(f);
     text[n] = '\0';
-    char *p = strrchr(text, ')');
-    if (p != NULL && sscanf(p + 1, " %c", &state) == 1)
-        state = state == 'Z' || state == 'T' ? state : state == 't' ? 'T' : state == 'X' ? 'X' : 'R';
-    return state == 'R' && dumps_core(pid) ? 'D' : state;
+    char *p = strrchr(text, ')'); /* the name before it may hold anything */
+    if (p == NULL ||
+        sscanf(p + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu %*s %llu",
+               &state, &start_time, &pages) != 3)
+        return false;
+    *process = (struct process){state, start_time, pages * (uint64_t)sysconf(_SC_PAGESIZE)};
+    return true;
 }
 
-static int read_client(const char *ns, const char *id, struct heir_client_info *info)
+/*
+ * Who holds the life mutex lives, and its own thread tells how: the process' first one may have ended before it. A pid
+ * that is another process' by now, which its start tells, is nobody's.
+ */
+static void look_at_process(const struct client_page *page, struct heir_client_info *info)
+{
+    char path[64];
+    struct process process, thread;
+    bool alive = robust_holder(&page->life.mutex) != 0;
+
+    snprintf(path, sizeof path, "/proc/%d/", page->pid);
+    info->state = 'X';
+    if (!read_process(path, &process) || (page->start_time != 0 && process.start_time != page->start_time))
+        return;
+    info->memory = process.resident;
+    if (!alive) {
+        if (process.state == 'Z')
+            info->state = 'Z';
+        return;
+    }
+    snprintf(path, sizeof path, "/proc/%d/task/%d/", page->pid, page->tid);
+    if (!read_process(path, &thread)) /* its id is of another pid namespace */
+        thread = process;
+    info->state = thread.state == 'T' || thread.state == 't' ? 'T' : dumps_core(page->pid) ? 'D' : 'R';
+}
+
+/* *page: to be unmapped. */
+static int open_client(const char *ns, const char *id, struct client_page **page)
 {
     char object[SHM_NAME_ROOM];
     struct stat st;
 
-    info->id = strtoull(id, NULL, 10);
     shm_name(object, ns, 'c', id);
     int fd = shm_open_object(object, false);
     if (fd < 0)
         return fd;
     bool whole = fstat(fd, &st) == 0 && st.st_size == (off_t)CLIENT_PAGE_BYTES;
-    struct client_page *page = whole ? shm_map(fd, CLIENT_PAGE_BYTES, false) : NULL;
+    *page = whole ? shm_map(fd, CLIENT_PAGE_BYTES, false) : NULL;
     close(fd);
-    if (page == NULL)
+    if (*page == NULL)
         return -EUCLEAN;
-    int r = head_check(&page->head, CLIENT_MAGIC, CLIENT_PAGE_BYTES, CLIENT_PAGE_BYTES);
-    if (r == 0) {
-        name_show(page->name, info->name);
-        info->pid = page->pid;
-        info->tid = page->tid;
-        info->uid = page->head.uid;
-        info->gid = page->head.gid;
-        info->since_ns = page->head.created_ns;
-        info->crash_signal = (int32_t)get(&page->crash_signal);
-        info->crash_address = get(&page->crash_address);
-        info->crash_ns = get(&page->crash_ns);
-        uint64_t entries = owned_entries(page);
-        for (uint64_t i = 0; i < entries; i++)
-            info->tables += get(&page->owned[i]) != 0;
-        for (unsigned i = 0; i < PINS_A_CLIENT; i++)
-            info->pins += get(&page->pins[i].table) != 0;
-        info->state = robust_holder(&page->life.mutex) == 0 ? 'X' : process_state(page->pid);
-    }
-    munmap(page, CLIENT_PAGE_BYTES);
+    int r = head_check(&(*page)->head, CLIENT_MAGIC, CLIENT_PAGE_BYTES, CLIENT_PAGE_BYTES);
+    if (r < 0)
+        munmap(*page, CLIENT_PAGE_BYTES);
     return r == -EAGAIN ? -ENOENT : r; /* on its way in, or cut off on it */
+}
+
+static int read_client(const char *ns, const char *id, struct heir_client_info *info)
+{
+    struct client_page *page;
+
+    info->id = strtoull(id, NULL, 10);
+    int r = open_client(ns, id, &page);
+    if (r < 0)
+        return r;
+    name_show(page->name, info->name);
+    info->pid = page->pid;
+    info->tid = page->tid;
+    info->uid = page->head.uid;
+    info->gid = page->head.gid;
+    info->since_ns = page->head.created_ns;
+    info->crash_signal = (int32_t)get(&page->crash_signal);
+    info->crash_address = get(&page->crash_address);
+    info->crash_ns = get(&page->crash_ns);
+    uint64_t entries = owned_entries(page);
+    for (uint64_t i = 0; i < entries; i++)
+        info->tables += get(&page->owned[i]) != 0;
+    for (unsigned i = 0; i < PINS_A_CLIENT; i++)
+        info->pins += get(&page->pins[i].table) != 0;
+    look_at_process(page, info);
+    munmap(page, CLIENT_PAGE_BYTES);
+    return 0;
+}
+
+static int list_clients(const char *ns_option, bool visit, char ns[NAME_ROOM], char ***names, size_t *count)
+{
+    int r = visit ? name_space(ns_option, ns) : -EINVAL;
+    *count = 0;
+    *names = NULL;
+    if (r == 0)
+        r = list_names(ns, 'c', names, count);
+    if (r == 0 && *count > 1)
+        qsort(*names, *count, sizeof **names, by_number);
+    return r;
 }
 
 int heir_inspect_clients(const char *ns_option, heir_inspect_client *visit, void *arg)
 {
-    char ns[NAME_ROOM];
-    char **names;
+    char ns[NAME_ROOM], **names;
     size_t count;
-    int r = visit == NULL ? -EINVAL : name_space(ns_option, ns);
+    int r = list_clients(ns_option, visit != NULL, ns, &names, &count);
 
-    if (r < 0)
-        return r;
-    r = list_names(ns, 'c', &names, &count);
-    if (r == 0 && count > 1)
-        qsort(names, count, sizeof *names, by_number);
     for (size_t i = 0; r == 0 && i < count; i++) {
         struct heir_client_info info = {.state = '?'};
         int error = read_client(ns, names[i], &info);
         if (error != -ENOENT)
             r = visit(&info, error, arg);
+    }
+    free_names(names, count);
+    return r;
+}
+
+int heir_inspect_pins(const char *ns_option, heir_inspect_pin *visit, void *arg)
+{
+    char ns[NAME_ROOM], **names;
+    size_t count;
+    int r = list_clients(ns_option, visit != NULL, ns, &names, &count);
+
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        struct client_page *page;
+        if (open_client(ns, names[i], &page) < 0)
+            continue;
+        for (unsigned j = 0; r == 0 && j < PINS_A_CLIENT; j++) {
+            const struct pin *pin = &page->pins[j];
+            struct heir_pin info = {.client = strtoull(names[i], NULL, 10), .table = get(&pin->table)};
+            info.transaction = get(&pin->txn);
+            info.since_ns = get(&pin->since_ns);
+            if (info.table != 0)
+                r = visit(&info, arg);
+        }
+        munmap(page, CLIENT_PAGE_BYTES);
     }
     free_names(names, count);
     return r;

@@ -407,6 +407,11 @@ void page_info(const struct store *s, struct heir_info *info)
     info->reason = (enum heir_reason)record.reason;
     info->cause = (enum heir_cause)record.cause;
     info->code = record.code;
+    info->created_ns = page->head.created_ns;
+    info->undone = record.undone;
+    info->rollbacks = get(&page->view.rollbacks);
+    uint64_t head = get(&page->ledger.history_head), tail = get(&page->ledger.history_tail);
+    info->history = tail > head ? tail - head : 0;
 }
 
 int heir_info(struct heir_table *t, struct heir_info *info)

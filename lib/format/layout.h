@@ -36,7 +36,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-#define LAYOUT_VERSION 2u
+#define LAYOUT_VERSION 3u
 #define TABLE_MAGIC    UINT64_C(0x31656c6261746568) /* "hetable1" */
 #define CLIENT_MAGIC   UINT64_C(0x31746e65696c6368) /* "hclient1" */
 #define SPACE_MAGIC    UINT64_C(0x3165636170736568) /* "hespace1" */
@@ -259,8 +259,9 @@ struct separator {
 #define OWNED_ID_MAX     ((UINT64_C(1) << (64 - OWNED_EPOCH_BITS)) - 1)
 
 struct pin {
-    word_t table; /* id, 0: free */
+    word_t table; /* id, 0: free. Stored last */
     word_t txn;
+    word_t since_ns; /* CLOCK_REALTIME, for people */
 };
 
 struct client_page {
@@ -287,11 +288,11 @@ struct client_page {
     word_t crash_ns;      /* CLOCK_REALTIME */
     uint64_t reserved[5];
     struct pin pins[PINS_A_CLIENT]; /* 320; written by the keeper, taken back by the client */
-    word_t owned[];                 /* 576 */
+    word_t owned[];                 /* 704 */
 };
 static_assert(offsetof(struct client_page, life) == 192, "format");
 static_assert(offsetof(struct client_page, pins) == 320, "format");
-static_assert(offsetof(struct client_page, owned) == 576, "format");
+static_assert(offsetof(struct client_page, owned) == 704, "format");
 #define CLIENT_PAGE_BYTES (UINT64_C(8) << 20)
 #define CLIENT_OWNED_MAX  ((CLIENT_PAGE_BYTES - offsetof(struct client_page, owned)) / sizeof(word_t))
 #define OWNED_FIRST       ((PAGE_BYTES - offsetof(struct client_page, owned)) / sizeof(word_t)) /* in a fresh page */

@@ -5,6 +5,7 @@
  */
 #include "atomics.h"
 #include "probe.h"
+#include "shm.h"
 #include "state.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -71,6 +72,7 @@ int pin_grant(struct keeper_table *t, struct keeper_client *c, uint64_t *txn)
     struct pin_note *pin = pin_note_new(t, c, slot, 0);
     if (pin == NULL)
         return -ENOMEM;
+    set(&c->page->pins[slot].since_ns, clock_real_ns());
     do { /* see history.c: the writer may be about to let this very state go */
         *txn = pin->txn = get(&t->page->view.committed);
         set(&c->page->pins[slot].txn, *txn);
