@@ -402,7 +402,7 @@ static void info_tells_of_a_lease(void)
     struct leased leased = {20};
     CHECK_RC(agent_call(a, create_leased, &leased, sizeof leased), 0);
     CTL(0, "info", "leased");
-    SAYS("lease       20ms");
+    SAYS("lease          20ms");
     CHECK(wait_until(is_the_keepers, (char[]){"leased"}, PATIENCE));
     json_t *object = CTL_JSON(0, "info", "leased");
     CHECK_EQ(number(object, "lease_ms"), 20);
@@ -655,6 +655,7 @@ int main(int argc, char **argv)
                                         {.name = "heirctl dump, load", .tests = dump_tests},
                                         {.name = "heirctl give, rm, purge, explain", .tests = admin_tests},
                                         {.name = "heirctl events, stats, watch", .tests = events_tests},
+                                        {.name = "heirctl info, clients", .tests = clients_tests},
                                         {.name = "heirctl: completion", .tests = completion_tests},
                                         {.name = "heirctl: each verb", .tests = verb_tests},
                                         {.name = NULL}};

@@ -7,7 +7,7 @@
 set -u
 
 tools=${HEIR_TEST_BINDIR:?is to be the folder with heird and heirctl}
-passed=0 failed=0 keeper=
+passed=0 failed=0 keeper='' dump='' reader=''
 
 say() {
     printf '%s\n' "$*"
@@ -31,7 +31,9 @@ terminal() {
 
 clean() {
     terminal kill-server 2>/dev/null
-    [ -z "$keeper" ] || kill "$keeper" 2>/dev/null
+    for process in $keeper $dump $reader; do
+        kill "$process" 2>/dev/null
+    done
     wait
     "$tools/heirctl" purge --yes >/dev/null 2>&1
     rm -rf "$work"
@@ -111,11 +113,7 @@ ended_with() {
 load() {
     {
         printf 'VERSION=3\nformat=print\ntype=hash\nHEADER=END\n'
-        i=0
-        while [ "$i" -lt "$2" ]; do
-            printf ' k%d\n v\n' "$i"
-            i=$((i + 1))
-        done
+        awk -v n="$2" 'BEGIN { for (i = 0; i < n; i++) printf " k%d\n v\n", i }'
         printf 'DATA=END\n'
     } | "$tools/heirctl" load "$1" >/dev/null
 }
@@ -162,6 +160,38 @@ printf 'spoilt' | dd of="/dev/shm/heir.$HEIR_NAMESPACE.t.apples" conv=notrunc bs
 until_so 'what cannot be read' shows '^apples .*damaged'
 until_so 'and its number' shows '(1 unreadable)'
 check 'a damaged table has no colour' coloured
+
+# ---- Counters, and who reads ---------------------------------------------------------------------------------
+
+check 'not that nobody reads' shows ' pins 0 (oldest -)'
+terminal send-keys -t top k
+until_so 'the counters' shows '^tables_created  *3  *tables created$'
+check 'not the way back' shows '^q quit; k tables$'
+"$tools/heirctl" put cake k v >/dev/null
+until_so 'what is new in them' shows '^clients_opened  *[0-9]*  *[1-9][0-9]*  *clients that have come$'
+terminal send-keys -t top Down
+until_so 'scrolls them' shows '^deaths exit  *0  *clients that died'
+check 'does not scroll them' [ "$(sed -n 6p "$work/screen" | cut -c 1-11)" = 'deaths exit' ]
+terminal send-keys -t top k
+until_so 'the tables again' shows '^bread  *keeper '
+terminal resize-window -t top -x 130 -y 24
+until_so 'the column of pins' shows '^bread  *keeper .* 0  *-$'
+load large 60000
+mkfifo "$work/pipe"
+# shellcheck disable=SC2217 # that is the point: it holds the pipe open, and reads nothing
+sleep 60 <"$work/pipe" &
+reader=$!
+"$tools/heirctl" dump large >"$work/pipe" 2>/dev/null &
+dump=$!
+until_so 'a pin' shows ' pins 1 (oldest [0-9]'
+until_so 'its table' shows '^large .* 0  *[0-9][0-9.]*[a-z]*$'
+terminal send-keys -t top p
+until_so 'sorted by pins' in_order large bread
+kill "$dump" "$reader"
+wait "$dump" "$reader" 2>/dev/null
+dump='' reader=''
+until_so 'the pin is gone' shows ' pins 0 (oldest -)'
+terminal resize-window -t top -x 110 -y 24
 
 # ---- Another size --------------------------------------------------------------------------------------------
 

@@ -168,18 +168,60 @@ struct people {
         int error; /* then only info.id is known */
     } * list;      /* by their ids, upwards */
     size_t count;
+    struct heir_pin *pins;
+    size_t pin_count;
 };
 
 /* Returns 0 or an error; the list is then what could be read before it. people_free() in both cases. */
 int people_load(const struct ctl *ctl, struct people *people);
 void people_free(struct people *people);
 const struct heir_client_info *people_find(const struct people *people, uint64_t id); /* NULL: unknown */
+/* How many pins a client has, on a table; 0: any of them. *oldest_ns (may be NULL): since when; 0: none. */
+uint64_t people_pins(const struct people *people, uint64_t client, uint64_t table, uint64_t *oldest_ns);
 /* "client 7 (worker, pid 123)", "the keeper". To be freed. */
 char *owner_text(const struct people *people, uint64_t id);
 json_t *owner_json(const struct people *people, uint64_t id);
 json_t *heir_json(const char *heir);
 json_t *cause_json(enum heir_cause cause, int code); /* null for none */
 const char *heir_text(const char *heir);
+
+/* ---- tables.c: all tables, and the pins on them ---------------------------------------------------------- */
+
+struct tables {
+    struct entry {
+        struct heir_info info;
+        int error; /* then only info.name is known */
+    } * list;
+    size_t count;
+};
+
+int tables_load(const struct ctl *ctl, struct tables *tables); /* as people_load() */
+void tables_free(struct tables *tables);
+const struct heir_info *tables_find(const struct tables *tables, uint64_t id); /* NULL: unknown */
+/* "transaction 812, 30 behind, since 3.2s"; table may be NULL. */
+void pin_text(char out[4 * TEXT_MAX], const struct heir_pin *pin, const struct heir_info *table);
+json_t *pin_json(const struct heir_pin *pin, const struct heir_info *table);
+
+/* ---- counters.c: what is counted, by the keeper and in a table -------------------------------------------- */
+
+struct counters {
+    struct heir_counter *list;
+    size_t count;
+};
+
+int counters_load(const struct ctl *ctl, struct counters *counters); /* as people_load() */
+void counters_free(struct counters *counters);
+void counter_text(char name[96], char value[TEXT_MAX], const struct heir_counter *counter);
+void counters_print(const struct counters *counters, const char *indent, struct grid *grid); /* name, value, text */
+json_t *counters_json(const struct counters *counters);
+
+/* What is counted of each table, from its heir_info. */
+extern const struct measure {
+    const char *name, *unit, *text; /* unit: "" a number of things, "bytes" */
+    bool level;                     /* it may fall again */
+    size_t offset;                  /* in struct heir_info */
+} measures[];                       /* a NULL name behind the last */
+uint64_t measure_of(const struct heir_info *info, const struct measure *measure);
 
 /* ---- happening.c: what the keeper's journal tells -------------------------------------------------------- */
 

@@ -5,23 +5,6 @@
 #include "heirctl.h"
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-
-struct listing {
-    struct entry {
-        struct heir_info info;
-        int error;
-    } * list;
-    size_t count;
-};
-
-static int collect(const struct heir_info *info, int error, void *arg)
-{
-    struct listing *listing = arg;
-    listing->list = must_resize(listing->list, (listing->count + 1) * sizeof *listing->list);
-    listing->list[listing->count++] = (struct entry){.info = *info, .error = error};
-    return 0;
-}
 
 static json_t *entry_json(const struct entry *entry, const struct people *people)
 {
@@ -45,7 +28,7 @@ static json_t *entry_json(const struct entry *entry, const struct people *people
     return object;
 }
 
-static enum exit_status print_json(const struct ctl *ctl, const struct listing *listing, const struct people *people)
+static enum exit_status print_json(const struct ctl *ctl, const struct tables *listing, const struct people *people)
 {
     json_t *object = json_object(), *tables = json_array();
     for (size_t i = 0; i < listing->count; i++)
@@ -94,7 +77,7 @@ static void add_row(struct grid *grid, const struct heir_info *info, const struc
     grid_add_number(grid, info->waiting);
 }
 
-static void print_text(const struct ctl *ctl, const struct listing *listing, const struct people *people)
+static void print_text(const struct ctl *ctl, const struct tables *listing, const struct people *people)
 {
     static const char *const titles[] = {"NAME",   "TYPE",     "ACCESS", "OWNER", ">PID", "STATE",    "HEIR",
                                          ">EPOCH", ">OBJECTS", ">USED",  ">MAX",  ">AGE", ">WAITING", NULL};
@@ -123,10 +106,10 @@ static void print_text(const struct ctl *ctl, const struct listing *listing, con
 
 static enum exit_status run(struct ctl *ctl)
 {
-    struct listing listing = {0};
+    struct tables listing;
     struct people people;
     enum exit_status status = DONE;
-    int error = heir_inspect_tables(ctl->ns, collect, &listing);
+    int error = tables_load(ctl, &listing);
     people_load(ctl, &people); /* after the tables: who owns one then is there, or gone meanwhile */
     if (error < 0)
         status = ctl_fail_error(ctl, error, "cannot list the tables of the namespace '%s'", ctl_ns(ctl));
@@ -135,7 +118,7 @@ static enum exit_status run(struct ctl *ctl)
     else
         print_text(ctl, &listing, &people);
     people_free(&people);
-    free(listing.list);
+    tables_free(&listing);
     return status;
 }
 

@@ -18,14 +18,40 @@ static int collect(const struct heir_client_info *info, int error, void *arg)
     return 0;
 }
 
+static int collect_pin(const struct heir_pin *pin, void *arg)
+{
+    struct people *people = arg;
+    people->pins = must_resize(people->pins, (people->pin_count + 1) * sizeof *pin);
+    people->pins[people->pin_count++] = *pin;
+    return 0;
+}
+
 int people_load(const struct ctl *ctl, struct people *people)
 {
     *people = (struct people){0};
-    return heir_inspect_clients(ctl->ns, collect, people);
+    int error = heir_inspect_clients(ctl->ns, collect, people);
+    return error == 0 ? heir_inspect_pins(ctl->ns, collect_pin, people) : error;
+}
+
+uint64_t people_pins(const struct people *people, uint64_t client, uint64_t table, uint64_t *oldest_ns)
+{
+    uint64_t count = 0, oldest = 0;
+    for (size_t i = 0; i < people->pin_count; i++) {
+        const struct heir_pin *pin = &people->pins[i];
+        if ((client != 0 && pin->client != client) || (table != 0 && pin->table != table))
+            continue;
+        count++;
+        if (oldest == 0 || pin->since_ns < oldest)
+            oldest = pin->since_ns;
+    }
+    if (oldest_ns != NULL)
+        *oldest_ns = oldest;
+    return count;
 }
 
 void people_free(struct people *people)
 {
+    free(people->pins);
     free(people->list);
     *people = (struct people){0};
 }

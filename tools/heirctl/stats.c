@@ -5,35 +5,14 @@
 #include "heirctl.h"
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 struct stats {
-    struct heir_counter *counters;
-    struct heir_info *tables;
-    size_t counter_count, table_count, unreadable;
+    struct counters counters;
+    struct tables tables;
+    size_t unreadable;
     struct people people;
 };
-
-static int add_counter(const struct heir_counter *counter, void *arg)
-{
-    struct stats *stats = arg;
-    stats->counters = must_resize(stats->counters, (stats->counter_count + 1) * sizeof *counter);
-    stats->counters[stats->counter_count++] = *counter;
-    return 0;
-}
-
-static int add_table(const struct heir_info *info, int error, void *arg)
-{
-    struct stats *stats = arg;
-    if (error < 0) {
-        stats->unreadable++;
-        return 0;
-    }
-    stats->tables = must_resize(stats->tables, (stats->table_count + 1) * sizeof *info);
-    stats->tables[stats->table_count++] = *info;
-    return 0;
-}
 
 /* ---- Text and JSON ------------------------------------------------------------------------------------ */
 
@@ -41,20 +20,9 @@ static void print_text(const struct stats *stats)
 {
     static const char *const titles[] = {"COUNTER", ">VALUE", "WHAT", NULL};
     struct grid *grid = grid_new(titles);
-    for (size_t i = 0; i < stats->counter_count; i++) {
-        const struct heir_counter *c = &stats->counters[i];
-        char name[96], value[TEXT_MAX];
-        snprintf(name, sizeof name, "%s%s%s", c->name, c->label[0] != '\0' ? " " : "", c->label_value);
-        if (strcmp(c->unit, "ns") == 0)
-            snprintf(value, sizeof value, "%.1fus", (double)c->value / 1e3);
-        else
-            snprintf(value, sizeof value, "%" PRIu64, c->value);
-        grid_add(grid, name);
-        grid_add(grid, value);
-        grid_add(grid, c->text);
-    }
+    counters_print(&stats->counters, "", grid);
     grid_add(grid, "tables");
-    grid_add_number(grid, stats->table_count);
+    grid_add_number(grid, stats->tables.count - stats->unreadable);
     grid_add(grid, "tables that there are now");
     grid_add(grid, "tables unreadable");
     grid_add_number(grid, stats->unreadable);
@@ -68,21 +36,10 @@ static void print_text(const struct stats *stats)
 
 static enum exit_status print_json(const struct ctl *ctl, const struct stats *stats)
 {
-    json_t *object = json_object(), *list = json_array();
-    for (size_t i = 0; i < stats->counter_count; i++) {
-        const struct heir_counter *c = &stats->counters[i];
-        json_t *counter = json_object();
-        json_object_set_new(counter, "name", json_text(c->name));
-        json_object_set_new(counter, "label", json_text(c->label[0] != '\0' ? c->label : NULL));
-        json_object_set_new(counter, "label_value", json_text(c->label[0] != '\0' ? c->label_value : NULL));
-        json_object_set_new(counter, "unit", json_text(c->unit));
-        json_object_set_new(counter, "text", json_text(c->text));
-        json_object_set_new(counter, "value", json_integer((json_int_t)c->value));
-        json_array_append_new(list, counter);
-    }
+    json_t *object = json_object();
     json_object_set_new(object, "namespace", json_text(ctl_ns(ctl)));
-    json_object_set_new(object, "counters", list);
-    json_object_set_new(object, "tables", json_integer((json_int_t)stats->table_count));
+    json_object_set_new(object, "counters", counters_json(&stats->counters));
+    json_object_set_new(object, "tables", json_integer((json_int_t)(stats->tables.count - stats->unreadable)));
     json_object_set_new(object, "unreadable", json_integer((json_int_t)stats->unreadable));
     json_object_set_new(object, "clients", json_integer((json_int_t)stats->people.count));
     return json_print(object);
@@ -104,8 +61,8 @@ static void print_head(const char *name, const char *type, const char *text)
 static void print_counters(const char *ns, const struct stats *stats)
 {
     char last[96] = "";
-    for (size_t i = 0; i < stats->counter_count; i++) {
-        const struct heir_counter *c = &stats->counters[i];
+    for (size_t i = 0; i < stats->counters.count; i++) {
+        const struct heir_counter *c = &stats->counters.list[i];
         char name[96];
         metric_name(name, c);
         if (strcmp(name, last) != 0)
@@ -135,39 +92,35 @@ static void print_clients(const char *ns, const struct people *people)
 
 static void print_tables(const char *ns, const struct stats *stats)
 {
-#define OF_TABLE(field) offsetof(struct heir_info, field)
-    static const struct {
-        const char *name, *type, *text;
-        size_t offset;
-    } metrics[] = {
-        {"heir_table_objects", "gauge", "objects in the table", OF_TABLE(objects)},
-        {"heir_table_bytes_used", "gauge", "bytes in use", OF_TABLE(bytes_used)},
-        {"heir_table_bytes_taken", "gauge", "bytes taken from the system", OF_TABLE(bytes_taken)},
-        {"heir_table_bytes_max", "gauge", "bytes that it may take", OF_TABLE(max_bytes)},
-        {"heir_table_commits_total", "counter", "committed transactions", OF_TABLE(committed)},
-        {"heir_table_epochs_total", "counter", "owners that it has had", OF_TABLE(epoch)},
-        {"heir_table_claims_waiting", "gauge", "claims in line", OF_TABLE(waiting)},
-    };
+    size_t readable = stats->tables.count - stats->unreadable;
     print_head("heir_tables", "gauge", "tables that can be read");
-    printf("heir_tables{namespace=\"%s\"} %zu\n", ns, stats->table_count);
+    printf("heir_tables{namespace=\"%s\"} %zu\n", ns, readable);
     print_head("heir_tables_unreadable", "gauge", "tables that are damaged, or not for us to read");
     printf("heir_tables_unreadable{namespace=\"%s\"} %zu\n", ns, stats->unreadable);
-    for (size_t m = 0; m < sizeof metrics / sizeof metrics[0]; m++) {
-        if (stats->table_count > 0)
-            print_head(metrics[m].name, metrics[m].type, metrics[m].text);
-        for (size_t i = 0; i < stats->table_count; i++) {
-            uint64_t value;
-            memcpy(&value, (const char *)&stats->tables[i] + metrics[m].offset, sizeof value);
-            printf("%s{namespace=\"%s\",table=\"%s\"} %" PRIu64 "\n", metrics[m].name, ns, stats->tables[i].name,
-                   value);
+    for (const struct measure *m = measures; m->name != NULL && readable > 0; m++) {
+        char name[96];
+        snprintf(name, sizeof name, "heir_table_%s%s", m->name, m->level ? "" : "_total");
+        print_head(name, m->level ? "gauge" : "counter", m->text);
+        for (size_t i = 0; i < stats->tables.count; i++) {
+            const struct entry *table = &stats->tables.list[i];
+            if (table->error == 0)
+                printf("%s{namespace=\"%s\",table=\"%s\"} %" PRIu64 "\n", name, ns, table->info.name,
+                       measure_of(&table->info, m));
         }
     }
+}
+
+static void print_pins(const char *ns, const struct people *people)
+{
+    print_head("heir_pins", "gauge", "states of tables that are held for readers");
+    printf("heir_pins{namespace=\"%s\"} %zu\n", ns, people->pin_count);
 }
 
 static enum exit_status print_prometheus(const struct ctl *ctl, const struct stats *stats)
 {
     print_counters(ctl_ns(ctl), stats);
     print_clients(ctl_ns(ctl), &stats->people);
+    print_pins(ctl_ns(ctl), &stats->people);
     print_tables(ctl_ns(ctl), stats);
     return DONE;
 }
@@ -178,9 +131,11 @@ static enum exit_status run(struct ctl *ctl)
     enum exit_status status;
     if (ctl->json && ctl->prometheus)
         return ctl_fail_usage(ctl, "say --json or --prometheus: it is printed in one form");
-    int error = heir_inspect_counters(ctl->ns, add_counter, &stats);
+    int error = counters_load(ctl, &stats.counters);
     if (error == 0)
-        error = heir_inspect_tables(ctl->ns, add_table, &stats);
+        error = tables_load(ctl, &stats.tables);
+    for (size_t i = 0; i < stats.tables.count; i++)
+        stats.unreadable += stats.tables.list[i].error < 0;
     if (error == 0)
         error = people_load(ctl, &stats.people);
     if (error < 0)
@@ -192,8 +147,8 @@ static enum exit_status run(struct ctl *ctl)
     else
         status = (print_text(&stats), DONE);
     people_free(&stats.people);
-    free(stats.counters);
-    free(stats.tables);
+    counters_free(&stats.counters);
+    tables_free(&stats.tables);
     return status;
 }
 

@@ -4,7 +4,7 @@
  *
  * Everything is read from shared memory once a second, and rates are what has changed since the look before: commits by
  * the number of the last committed transaction, transfers by the epochs, which also count what clients give to each
- * other directly.
+ * other directly. Two pages: the tables, and the counters.
  */
 #include "heirctl.h"
 #include <curses.h>
@@ -19,7 +19,7 @@
 #define LOOK_MS 1000
 #define HEAD    5 /* lines above the rows */
 
-enum column { NAME, OWNER, STATE, EPOCH, OBJECTS, USED, COMMITS, TRANSFERS, WAITING, COLUMNS_USED };
+enum column { NAME, OWNER, STATE, EPOCH, OBJECTS, USED, COMMITS, TRANSFERS, WAITING, PINNED, COLUMNS_USED };
 
 static const struct {
     const char *title;
@@ -29,6 +29,7 @@ static const struct {
     [NAME] = {"NAME", -18, 'n'},        [OWNER] = {"OWNER", -14, 'o'},          [STATE] = {"STATE", -8, 's'},
     [EPOCH] = {"EPOCH", 8, 'e'},        [OBJECTS] = {"OBJECTS", 9, 'b'},        [USED] = {"USED", 8, 'u'},
     [COMMITS] = {"COMMITS/S", 10, 'c'}, [TRANSFERS] = {"TRANSFERS/S", 12, 't'}, [WAITING] = {"WAITING", 8, 'w'},
+    [PINNED] = {"PINNED", 8, 'p'},
 };
 
 struct row {
@@ -36,13 +37,14 @@ struct row {
     int error;
     double commits, transfers; /* a second */
     const struct heir_client_info *owner;
+    uint64_t pinned_ns; /* since when its oldest pin is; 0: it has none */
 };
 
 struct look {
     struct row *rows;
     size_t count;
     struct people people;
-    uint64_t deaths[4], transfers; /* by cause; of the keepers */
+    struct counters counters;
     uint64_t when_ns;
 };
 
@@ -50,8 +52,8 @@ struct screen {
     const struct ctl *ctl;
     struct look now, before;
     enum column sort;
-    bool colours;
-    size_t first; /* row shown on top */
+    bool colours, counters; /* which page */
+    size_t first;           /* row shown on top */
 };
 
 static volatile sig_atomic_t ended;
@@ -71,22 +73,10 @@ static int add_table(const struct heir_info *info, int error, void *arg)
     return 0;
 }
 
-static int add_counter(const struct heir_counter *counter, void *arg)
-{
-    static const char *const causes[] = {"signal", "exit", "thread", "unknown"};
-    struct look *look = arg;
-    if (strcmp(counter->name, "transfers") == 0)
-        look->transfers += counter->value;
-    for (size_t i = 0; strcmp(counter->name, "deaths") == 0 && i < 4; i++) {
-        if (strcmp(counter->label_value, causes[i]) == 0)
-            look->deaths[i] = counter->value;
-    }
-    return 0;
-}
-
 static void look_free(struct look *look)
 {
     people_free(&look->people);
+    counters_free(&look->counters);
     free(look->rows);
     *look = (struct look){0};
 }
@@ -108,6 +98,8 @@ static void set_rates(struct screen *s)
                                        ? NULL
                                        : bsearch(row, s->before.rows, s->before.count, sizeof *row, by_id);
         row->owner = people_find(&s->now.people, row->info.owner);
+        if (row->error == 0)
+            people_pins(&s->now.people, 0, row->info.id, &row->pinned_ns);
         if (before == NULL || before->error < 0 || seconds <= 0)
             continue;
         row->commits = (double)(row->info.committed - before->info.committed) / seconds;
@@ -127,7 +119,7 @@ static int look(struct screen *s)
     if (error == 0)
         error = people_load(s->ctl, &s->now.people);
     if (error == 0)
-        error = heir_inspect_counters(s->ctl->ns, add_counter, &s->now);
+        error = counters_load(s->ctl, &s->now.counters);
     set_rates(s);
     return error;
 }
@@ -161,6 +153,8 @@ static double measure(const struct row *row)
         return row->transfers;
     case WAITING:
         return (double)row->info.waiting;
+    case PINNED:
+        return row->pinned_ns == 0 ? -1 : (double)age_ms(row->pinned_ns);
     default:
         return 0;
     }
@@ -194,16 +188,23 @@ static void total_line(int line, const char *format, ...)
     mvaddnstr(line, 0, text, COLS);
 }
 
-static uint64_t deaths_of(const struct look *look)
+/* The sum of all counters of a name, or the one with this label. */
+static uint64_t counted(const struct look *look, const char *name, const char *label)
 {
-    return look->deaths[0] + look->deaths[1] + look->deaths[2] + look->deaths[3];
+    uint64_t sum = 0;
+    for (size_t i = 0; i < look->counters.count; i++) {
+        const struct heir_counter *c = &look->counters.list[i];
+        if (strcmp(c->name, name) == 0 && (label == NULL || strcmp(c->label_value, label) == 0))
+            sum += c->value;
+    }
+    return sum;
 }
 
 static void draw_totals(const struct screen *s)
 {
-    uint64_t objects = 0, used = 0, pins = 0, waiting = 0, unreadable = 0, stopped = 0, dumping = 0, dead = 0;
+    uint64_t objects = 0, used = 0, pins, oldest_ns, waiting = 0, unreadable = 0, stopped = 0, dumping = 0, dead = 0;
     double commits = 0, transfers = 0, deaths = 0;
-    char size[TEXT_MAX];
+    char size[TEXT_MAX], age[TEXT_MAX];
     const struct look *l = &s->now;
 
     for (size_t i = 0; i < l->count; i++) {
@@ -217,25 +218,28 @@ static void draw_totals(const struct screen *s)
     }
     for (size_t i = 0; i < l->people.count; i++) {
         const struct heir_client_info *info = &l->people.list[i].info;
-        pins += info->pins;
         stopped += info->state == 'T';
         dumping += info->state == 'D';
         dead += info->state == 'X' || info->state == 'Z';
     }
     if (s->before.when_ns != 0)
-        deaths = (double)(deaths_of(l) - deaths_of(&s->before)) * 1e9 / (double)(l->when_ns - s->before.when_ns);
+        deaths = (double)(counted(l, "deaths", NULL) - counted(&s->before, "deaths", NULL)) * 1e9 /
+                 (double)(l->when_ns - s->before.when_ns);
+    pins = people_pins(&l->people, 0, 0, &oldest_ns);
+    age_text(age, oldest_ns);
     size_text(size, used);
     total_line(0, "heirctl top: namespace '%s'", ctl_ns(s->ctl));
     total_line(1, "tables %zu (%" PRIu64 " unreadable), objects %" PRIu64 ", used %s, claims waiting %" PRIu64,
                l->count, unreadable, objects, size, waiting);
     total_line(2,
                "clients %zu (%" PRIu64 " stopped, %" PRIu64 " dumping, %" PRIu64 " dead), pins %" PRIu64
-               ", commits %.0f/s, transfers %.0f/s",
-               l->people.count, stopped, dumping, dead, pins, commits, transfers);
+               " (oldest %s), commits %.0f/s, transfers %.0f/s",
+               l->people.count, stopped, dumping, dead, pins, age, commits, transfers);
     total_line(3,
                "deaths %.1f/s, by signal %" PRIu64 ", exit %" PRIu64 ", thread %" PRIu64 ", unknown %" PRIu64
                "; the keeper's transfers %" PRIu64,
-               deaths, l->deaths[0], l->deaths[1], l->deaths[2], l->deaths[3], l->transfers);
+               deaths, counted(l, "deaths", "signal"), counted(l, "deaths", "exit"), counted(l, "deaths", "thread"),
+               counted(l, "deaths", "unknown"), counted(l, "transfers", NULL));
 }
 
 static void cell(int line, int *x, enum column column, const char *text)
@@ -255,7 +259,7 @@ static void number_cell(int line, int *x, enum column column, double number)
 
 static void draw_row(const struct screen *s, int line, const struct row *row)
 {
-    char size[TEXT_MAX];
+    char size[TEXT_MAX], age[TEXT_MAX];
     int x = 0;
     bool ill = row->error < 0 || (row->owner != NULL && row->owner->state != 'R' && row->info.owner != HEIR_KEEPER);
 
@@ -266,6 +270,7 @@ static void draw_row(const struct screen *s, int line, const struct row *row)
         mvaddnstr(line, x, heir_strerror(row->error), COLS > x ? COLS - x : 0);
     } else {
         size_text(size, row->info.bytes_used);
+        age_text(age, row->pinned_ns);
         cell(line, &x, OWNER, owner_name(row));
         cell(line, &x, STATE, owner_state(row));
         number_cell(line, &x, EPOCH, (double)row->info.epoch);
@@ -274,17 +279,15 @@ static void draw_row(const struct screen *s, int line, const struct row *row)
         number_cell(line, &x, COMMITS, row->commits);
         number_cell(line, &x, TRANSFERS, row->transfers);
         number_cell(line, &x, WAITING, (double)row->info.waiting);
+        cell(line, &x, PINNED, age);
     }
     if (ill && s->colours)
         attroff(COLOR_PAIR(row->error < 0 ? 1 : 2));
 }
 
-static void draw(struct screen *s)
+static void draw_tables(struct screen *s, int room)
 {
-    int x = 0, room = LINES - HEAD - 1;
-
-    erase();
-    draw_totals(s);
+    int x = 0;
     sorted_by = s->sort;
     if (s->now.count > 1)
         qsort(s->now.rows, s->now.count, sizeof *s->now.rows, compare);
@@ -293,15 +296,53 @@ static void draw(struct screen *s)
         cell(HEAD - 1, &x, c, columns[c].title);
     }
     attrset(A_NORMAL);
-    if (s->first >= s->now.count)
-        s->first = s->now.count > 0 ? s->now.count - 1 : 0;
     for (int i = 0; i < room && s->first + (size_t)i < s->now.count; i++)
         draw_row(s, HEAD + i, &s->now.rows[s->first + (size_t)i]);
+}
+
+/* Each with what it has grown by since the look before. */
+static void draw_counters(const struct screen *s, int room)
+{
+    const struct counters *now = &s->now.counters, *before = &s->before.counters;
+    attrset(A_BOLD);
+    total_line(HEAD - 1, "%-24s %14s %10s  %s", "COUNTER", "VALUE", "NEW", "WHAT");
+    attrset(A_NORMAL);
+    for (int i = 0; i < room && s->first + (size_t)i < now->count; i++) {
+        const struct heir_counter *c = &now->list[s->first + (size_t)i];
+        char name[96], value[TEXT_MAX], growth[TEXT_MAX] = "";
+        struct heir_counter grown = *c;
+        counter_text(name, value, c);
+        if (!c->level && before->count == now->count) {
+            grown.value -= before->list[s->first + (size_t)i].value;
+            counter_text((char[96]){0}, growth, &grown);
+        }
+        total_line(HEAD + i, "%-24s %14s %10s  %s", name, value, grown.value != 0 ? growth : "", c->text);
+    }
+}
+
+static size_t rows_of(const struct screen *s)
+{
+    return s->counters ? s->now.counters.count : s->now.count;
+}
+
+static void draw(struct screen *s)
+{
+    int room = LINES - HEAD - 1;
+
+    erase();
+    draw_totals(s);
+    if (s->first >= rows_of(s))
+        s->first = rows_of(s) > 0 ? rows_of(s) - 1 : 0;
+    if (s->counters)
+        draw_counters(s, room);
+    else
+        draw_tables(s, room);
     if (LINES > HEAD) {
         attrset(A_BOLD);
         mvaddnstr(LINES - 1, 0,
-                  "q quit; sort by: n name, o owner, s state, e epoch, b objects, u used, c commits, t transfers, "
-                  "w waiting",
+                  s->counters ? "q quit; k tables"
+                              : "q quit; sort by: n name, o owner, s state, e epoch, b objects, u used, c commits, t "
+                                "transfers, w waiting, p pinned; k counters",
                   COLS);
         attrset(A_NORMAL);
     }
@@ -318,11 +359,15 @@ static bool take_key(struct screen *s, int key)
         if (key == columns[c].key)
             s->sort = c;
     }
-    if (key == KEY_DOWN && s->first + 1 < s->now.count)
+    if (key == 'k') {
+        s->counters = !s->counters;
+        s->first = 0;
+    }
+    if (key == KEY_DOWN && s->first + 1 < rows_of(s))
         s->first++;
     else if (key == KEY_UP && s->first > 0)
         s->first--;
-    else if (key == KEY_NPAGE && s->first + page < s->now.count)
+    else if (key == KEY_NPAGE && s->first + page < rows_of(s))
         s->first += page;
     else if (key == KEY_PPAGE)
         s->first = s->first > page ? s->first - page : 0;
@@ -389,10 +434,11 @@ const struct verb verb_top = {
     .arguments = "",
     .line = "watch tables, rates and deaths on a live screen",
     .text =
-        "Looks once a second. Keys: q quits; n o s e b u c t w sort by name, owner, state, epoch, objects, bytes "
+        "Looks once a second. Keys: q quits; n o s e b u c t w p sort by name, owner, state, epoch, objects, bytes "
         "used,\n"
-        "commits a second, transfers a second and claims waiting; the arrows and page keys scroll. Transfers are "
-        "counted\n"
+        "commits a second, transfers a second, claims waiting and age of the oldest pin; k shows the counters of "
+        "heirctl\n"
+        "stats and what is new in them, or the tables again; the arrows and page keys scroll. Transfers are counted\n"
         "by the epochs of the tables, deaths by the keeper. Owners that are stopped, dumping core or dead are yellow,\n"
         "tables that cannot be read red; not with $NO_COLOR. Needs a terminal, but no keeper, and disturbs nobody.\n"
         "\n"
