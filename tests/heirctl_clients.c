@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What heirctl tells of the living system: the namespace as a whole; clients in each state that they can be in; and the
- * states of tables that are held for readers.
+ * What heirctl tells of the living system: the namespace as a whole; clients in each state that they can be in; the
+ * states of tables that are held for readers; and a reader that stands still, as heirctl itself may.
  */
 #include "deaths.h"
 #include "heirctl.h"
@@ -327,10 +327,159 @@ static void a_first_thread_is_no_client(void)
     agent_kill(a);
 }
 
+/* ---- A heirctl that stands still ---------------------------------------------------------------------- */
+
+#define OBJECTS 100000
+#define KEY     8
+#define VALUE   64
+#define READ    500 /* before it is stopped */
+
+static void make_object(char key[KEY + 1], char value[VALUE + 1], unsigned i, unsigned version)
+{
+    snprintf(key, KEY + 1, "k%07u", i);
+    snprintf(value, VALUE + 1, "%08u %08u%047d", i, version, 0);
+}
+
+static void write_all(struct heir_table *t, unsigned first, unsigned count, unsigned version)
+{
+    char key[KEY + 1], value[VALUE + 1];
+    for (unsigned i = first; i < first + count; i++) {
+        make_object(key, value, i % OBJECTS, version);
+        REQUIRE_RC(heir_put(t, key, KEY, value, VALUE), 0);
+    }
+}
+
+static bool dump_is_stopped(void *arg)
+{
+    const struct program *dump = arg;
+    return process_state(dump->pid) == 'T';
+}
+
+/* `heirctl dump t`, stopped when it has written a part, of which the first objects have been read. */
+static struct program *stopped_dump(struct heir_table *t, struct heir_info *info)
+{
+    char line[256] = "";
+    write_all(t, 0, OBJECTS, 0);
+    REQUIRE_RC(heir_info(t, info), 0);
+    struct program *dump = program_start((const char *const[]){"heirctl", "dump", "t", NULL});
+    REQUIRE(dump != NULL);
+    while (strcmp(line, "HEADER=END") != 0)
+        REQUIRE(program_line(dump, line, sizeof line, PATIENCE) >= 0);
+    for (int i = 0; i < 2 * READ; i++)
+        REQUIRE(program_line(dump, line, sizeof line, PATIENCE) >= 0);
+    program_signal(dump, SIGSTOP);
+    CHECK(wait_until(dump_is_stopped, dump, patience(PATIENCE)));
+    return dump;
+}
+
+/* The only pin that there is, as `clients` tells it: of a client that is stopped. To be freed with *object. */
+static const json_t *stopped_pin(json_t **object, const struct program *dump)
+{
+    *object = CTL_JSON(0, "clients");
+    const json_t *list = json_object_get(*object, "clients"), *pins = NULL;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *client = json_array_get(list, i);
+        if (number(client, "pid") != dump->pid)
+            continue;
+        CHECK_STR(text(client, "role"), "heirctl");
+        CHECK_STR(text(client, "state"), "stopped");
+        pins = json_object_get(client, "pinned");
+    }
+    CHECK_EQ(json_array_size(pins), 1);
+    return json_array_get(pins, 0);
+}
+
+/* A writer goes on, commit for commit; what the dump prints in the end is the state at its beginning. */
+static void a_stopped_dump_disturbs_nobody(void)
+{
+    enum { COMMITS = 50000 };
+    unsigned seen = READ;
+    char line[256], key[KEY + 1], value[VALUE + 1], expected[128];
+    struct heir_table *t;
+    struct heir_info before, after;
+    json_t *object;
+    if (!shm_has_room(64 << 20))
+        return;
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct heir *me = test_open("writer");
+    REQUIRE_RC(heir_create(me, "t", &(struct heir_table_options){.type = HEIR_ORDERED_SET}, &t), 0);
+    struct program *dump = stopped_dump(t, &before);
+    write_all(t, OBJECTS - COMMITS / 2, COMMITS, 1); /* also those that have been printed */
+    REQUIRE_RC(heir_info(t, &after), 0);
+    CHECK(after.committed >= before.committed + COMMITS);
+    CHECK_EQ(process_state(dump->pid), 'T'); /* it stood still all the while */
+    const json_t *pin = stopped_pin(&object, dump);
+    CHECK_STR(text(pin, "table"), "t");
+    CHECK_EQ(number(pin, "transaction"), before.committed);
+    CHECK_EQ(number(pin, "behind"), after.committed - before.committed);
+    CHECK(json_is_false(json_object_get(pin, "broken")));
+    CHECK(number(pin, "age_ms") < 1000000, "%lld", number(pin, "age_ms"));
+    json_decref(object);
+    CHECK_EQ(after.horizon, before.committed); /* the price: */
+    CHECK(after.history >= COMMITS, "%llu", (unsigned long long)after.history);
+    CTL(0, "clients");
+    SAYS("reads the table t: transaction ");
+    program_signal(dump, SIGCONT);
+    for (; seen < OBJECTS; seen++) {
+        make_object(key, value, seen, 0);
+        snprintf(expected, sizeof expected, " %s", value);
+        if (program_line(dump, line, sizeof line, PATIENCE) < 0 || strcmp(line + 1, key) != 0 ||
+            program_line(dump, line, sizeof line, PATIENCE) < 0 || strcmp(line, expected) != 0)
+            break;
+    }
+    CHECK_EQ(seen, OBJECTS);
+    CHECK(program_line(dump, line, sizeof line, PATIENCE) >= 0);
+    CHECK_STR(line, "DATA=END");
+    CHECK_EQ(program_wait(dump, PATIENCE), 0);
+    write_all(t, 0, 1000, 2); /* and the space comes back */
+    REQUIRE_RC(heir_info(t, &after), 0);
+    CHECK(after.horizon > before.committed);
+}
+
+/* In a table that is full the writer breaks the pin; the dump says that it is not whole. */
+static void a_stopped_dump_is_given_up(void)
+{
+    unsigned round = 1;
+    char line[256], rest[256] = "", error[1024] = "";
+    struct heir_table *t;
+    struct heir_info before, after;
+    json_t *object;
+    if (!shm_has_room(64 << 20))
+        return;
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct heir *me = test_open("writer");
+    REQUIRE_RC(heir_create(me, "t", &(struct heir_table_options){.max_bytes = 20 << 20}, &t), 0);
+    struct program *dump = stopped_dump(t, &before);
+    do {
+        write_all(t, 0, 10000, round++);
+        REQUIRE_RC(heir_info(t, &after), 0);
+    } while (after.horizon <= before.committed && round < 1000);
+    CHECK(after.horizon > before.committed);
+    CHECK_EQ(process_state(dump->pid), 'T');
+    const json_t *pin = stopped_pin(&object, dump);
+    CHECK(json_is_true(json_object_get(pin, "broken")));
+    json_decref(object);
+    CTL(0, "info", "t");
+    SAYS("broken for want of space");
+    program_signal(dump, SIGCONT);
+    while (program_line(dump, line, sizeof line, PATIENCE) >= 0)
+        strcpy(rest, line);
+    CHECK(strcmp(rest, "DATA=END") != 0); /* nobody takes it for whole */
+    CHECK_EQ(program_wait(dump, PATIENCE), 1);
+    FILE *file = fopen(dump->err, "r");
+    if (file != NULL) {
+        error[fread(error, 1, sizeof error - 1, file)] = '\0';
+        fclose(file);
+    }
+    CHECK(strstr(error, "ran out of space") != NULL, "%s", error);
+}
+
 const struct test clients_tests[] = {{"info: the namespace", info_of_the_namespace},
                                      {"info: what is counted", info_counts},
                                      {"clients: pins", pins_are_shown},
                                      {"clients: ends", ends_are_shown},
                                      {"clients: a core dump", a_dump_is_shown},
                                      {"clients: without the first thread", a_first_thread_is_no_client},
+                                     {"a stopped dump disturbs nobody", a_stopped_dump_disturbs_nobody},
+                                     {"a stopped dump is given up", a_stopped_dump_is_given_up},
                                      {NULL, NULL}};

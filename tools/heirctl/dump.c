@@ -187,6 +187,11 @@ static enum exit_status dump_table(struct dump *dump, struct heir_table *table)
     int output_error = ctl->output != NULL ? target_close(&target, dump->file, error == 0) : 0;
     if (error == OUTPUT_FAILED)
         output_error = dump->output_error;
+    if (error == -ESTALE)
+        return ctl_fail(ctl, REFUSED, error,
+                        "the table '%s' was not dumped: it ran out of space, and the state that was being read was "
+                        "given up after %" PRIu64 " objects; dump faster, or give it more max_bytes",
+                        ctl->args[0], dump->count);
     if (error < 0)
         return ctl_fail_error(ctl, error, "the table '%s' was not dumped", ctl->args[0]);
     if (output_error < 0)
@@ -225,7 +230,8 @@ const struct verb verb_dump = {
     .text =
         "One committed state, in the text format of LMDB's mdb_dump and Berkeley DB's db_dump: to stdout, or to FILE,\n"
         "which appears when it is whole. Needs no keeper and disturbs nobody: a table that is written meanwhile may\n"
-        "take some more memory for the time. Ordered sets are in the order of their keys, the objects of a bag's key\n"
+        "take some more memory for the time; if it has none, the dump is given up, and says so. Ordered sets are in "
+        "the order of their keys, the objects of a bag's key\n"
         "in the order of their insertion.\n"
         "  --format print      printable ASCII as it is, all else as \\ and two hexadecimal digits (the default)\n"
         "  --format bytevalue  two hexadecimal digits a byte\n"
