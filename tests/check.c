@@ -331,6 +331,7 @@ static void laws(void)
         {6, record + offsetof(struct record, gone), 5},
         {6, LEDGER(history_head), UINT64_C(1) << 20},
         {6, LEDGER(tail_chunk), PAGE_BYTES},
+        {6, word_at("t", LEDGER(head_chunk)) + offsetof(struct chunk, number), 1},
     };
     WHOLE("t");
     for (size_t i = 0; i < sizeof damage / sizeof damage[0]; i++) {

@@ -624,6 +624,8 @@ static void format_is_frozen(void)
     CHECK_EQ(offsetof(struct table_page, settings), 2240);
     CHECK_EQ(offsetof(struct ledger, partial), 160);
     CHECK_EQ(offsetof(struct ledger, runs), 584);
+    CHECK_EQ(offsetof(struct chunk, number), 8);
+    CHECK_EQ(offsetof(struct chunk, records), 16);
     CHECK_EQ(offsetof(struct client_page, rung), 176);
     CHECK_EQ(offsetof(struct client_page, crash_signal), 256);
     CHECK_EQ(offsetof(struct client_page, pins), 320);

@@ -606,6 +606,8 @@ static void check_history(struct check *c)
             if ((chunk = hold_all(c, offset, PART_METADATA, sizeof *chunk)) == NULL)
                 break;
         }
+        if ((i == head || i % CHUNK_RECORDS == 0) && get(&chunk->number) != i / CHUNK_RECORDS)
+            wrong(c, 6, "a part of the history has another number", offset, get(&chunk->number));
         struct record record;
         racy_copy(&record, &chunk->records[i % CHUNK_RECORDS], sizeof record);
         if (record.txn < txn || record.txn > c->committed)

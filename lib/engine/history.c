@@ -27,7 +27,11 @@
 #define STEP_RECORDS 3  /* taken back by one operation: more than it adds */
 #define LOW_RECORDS  8  /* the same, when space is low */
 #define SWEEP_SLOTS  64 /* slots looked at in one step of a sweep */
-#define KIND_MASK    7u
+
+static struct chunk *chunk_at(const struct store *s, uint64_t offset)
+{
+    return at(s, offset, sizeof(struct chunk));
+}
 
 int history_format(struct store *s)
 {
@@ -35,14 +39,10 @@ int history_format(struct store *s)
     int r = space_alloc(s, PAGE_BYTES, &chunk);
     if (r < 0)
         return r;
+    set(&chunk_at(s, chunk)->number, 0);
     log_set(s, &ledger_of(s)->head_chunk, chunk);
     log_set(s, &ledger_of(s)->tail_chunk, chunk);
     return 0;
-}
-
-static struct chunk *chunk_at(const struct store *s, uint64_t offset)
-{
-    return at(s, offset, sizeof(struct chunk));
 }
 
 /* A tree puts a leaf by, so that it can sort one anew in a full table, and needs nothing when it is empty. 0: none. */
@@ -76,11 +76,15 @@ static APART int next_chunk(struct store *s, struct chunk **chunk)
         r = history_spare(s, SPARE_CHUNK, &next);
     if (r < 0)
         return r;
+    struct chunk *fresh = chunk_at(s, next);
+    if (fresh == NULL)
+        return -EUCLEAN;
+    set(&fresh->number, peek(&l->history_tail) / CHUNK_RECORDS);
     /* not logged: nobody follows the link of the last chunk */
     set(&(*chunk)->next, next);
     log_set(s, &l->tail_chunk, next);
-    *chunk = chunk_at(s, next);
-    return *chunk != NULL ? 0 : -EUCLEAN;
+    *chunk = fresh;
+    return 0;
 }
 
 static int append(struct store *s, uint64_t made, uint64_t gone)

@@ -12,6 +12,7 @@ enum record_kind {
     GONE_DELETED = 1, /* a version that was deleted: its slot can be cleared */
     GONE_INDEX = 2    /* an index with all that hangs on it: `made` is its struct clearing */
 };
+#define KIND_MASK 7u
 
 int history_format(struct store *s);
 

@@ -211,8 +211,9 @@ struct record {
 };
 #define CHUNK_RECORDS 170u
 struct chunk {
-    word_t next;
-    uint64_t reserved;
+    word_t next;   /* written when it is full; of the last one it means nothing */
+    word_t number; /* of its first record / CHUNK_RECORDS. Written before it is linked: who has come to it without a
+                      lock sees by it where he is (feed.c) */
     struct record records[CHUNK_RECORDS];
 };
 static_assert(sizeof(struct chunk) == PAGE_BYTES, "format");
