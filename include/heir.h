@@ -519,6 +519,78 @@ HEIR_API int heir_snapshot_range_reverse(struct heir_snapshot *snapshot, const v
 HEIR_API int heir_snapshot_view(struct heir_snapshot *snapshot, const void *key, size_t key_len, const void **value,
                                 size_t *value_len);
 
+/* ---- Changes ------------------------------------------------------------------------------------------
+ *
+ * A feed tells each committed change of a table once and in order, to any reader and without a lock: for who shows
+ * them, keeps a copy elsewhere, or computes something from them. It reads the table's history, which the writer lets
+ * go of when some 128 newer changes are there: who comes later is told from which transaction to which he has missed
+ * what was changed, and never anything wrong. With `hold` the keeper holds for the feed what it has not read; then
+ * nothing is missed but when the table is out of space and breaks the pin.
+ *
+ * Transactions have numbers, each one more than the one before; those that no change is told of are the table's own
+ * housekeeping. What was undone is never told. To begin with the whole table: take a snapshot, open the feed with
+ * `from` = heir_snapshot_state() + 1, and walk the snapshot; what it holds the feed needs.
+ */
+struct heir_feed;
+
+enum heir_changed {
+    HEIR_CHANGE_PUT = 1, /* key, value: the object is there, in a set instead of the key's earlier one */
+    HEIR_CHANGE_DELETED, /* key, value: the object that was there is not. Of equal ones: the oldest */
+    HEIR_CHANGE_CLEARED, /* none of what was there is */
+    HEIR_CHANGE_MISSED   /* what transactions txn to missed_last changed went before it could be read */
+};
+struct heir_change {
+    uint64_t txn, missed_last; /* missed_last: 0 for the others */
+    enum heir_changed kind;
+    int last; /* 1: no other change of this transaction follows */
+    const void *key;
+    size_t key_len;
+    const void *value;
+    size_t value_len;
+    uint64_t reserved[4];
+};
+
+/* Called for a change. The pointers are valid during the call only. Non-zero stops, and this change counts as told. */
+typedef int heir_visit_change(const struct heir_change *change, void *arg);
+
+struct heir_feed_options {
+    uint64_t from; /* the first transaction to tell of; 0: the next one that is committed */
+    int hold;      /* 1: have the keeper hold what is not read yet. It takes up to two of the client's 16 pins */
+    int reserved_int;
+    uint64_t reserved[4];
+};
+
+/*
+ * Open a feed; of a table opened by heir_inspect_open() without hold. Returns 0 and *feed, to be closed with
+ * heir_feed_close(); -ENOMEM; -EACCES as for a read; with hold also -EBUSY when this client has 16 pins, and
+ * -ECONNREFUSED without a keeper. A feed may be used by any thread, one at a time. It keeps the table mapped
+ * (heir_detach(): -EBUSY), through changes of owner; of a table that has been destroyed it tells what is left, and then
+ * nothing more. Killed inside: the keeper drops the pins with the client.
+ */
+HEIR_API int heir_feed_open(struct heir_table *table, const struct heir_feed_options *options, struct heir_feed **feed);
+
+/*
+ * Visit the changes that were committed before this call and that have not been visited yet, in the order in which they
+ * were made; of a transaction all, also those that it overwrote itself. up_to: those of later transactions are left for
+ * later; 0: none are. When nothing is new this is two loads: who wants to be up to date calls it as often as that.
+ * visit may read and write the table, and may do anything but use the feed.
+ *
+ * A transaction is copied as a whole before it is visited: -ENOMEM when there is not so much memory; it can be tried
+ * again. Returns 0, or what visit returned; -EACCES as for a read. After an error nothing has been skipped.
+ *
+ * A held feed holds what it has not read, and for a quarter of a second, or a megabyte of changes, what it has: who
+ * stops calling holds more and more, until the table is full and takes it back.
+ */
+HEIR_API int heir_feed_read(struct heir_feed *feed, uint64_t up_to, heir_visit_change *visit, void *arg);
+
+/* The last transaction of which all changes have been visited, or missed: one more is where another feed goes on. 0 for
+ * NULL. */
+HEIR_API uint64_t heir_feed_state(const struct heir_feed *feed);
+
+/* Close and free it. NULL is allowed. heir_close() does it for those that are still open; those of heir_inspect_open()
+ * are to be closed before heir_inspect_close(). */
+HEIR_API int heir_feed_close(struct heir_feed *feed);
+
 /* ---- Checking -----------------------------------------------------------------------------------------
  *
  *  K1  the header's numbers agree with each other and with the size of the file

@@ -313,8 +313,14 @@ static void note(unsigned law, const char *what, uint64_t where, void *arg)
     ++*(uint64_t *)arg;
 }
 
+static int visit_change(const struct heir_change *change, void *arg)
+{
+    return visit(change->key, change->key_len, change->value, change->value_len, arg);
+}
+
 static int read_all(struct heir_table *t)
 {
+    struct heir_feed *feed = NULL;
     static char value[20000];
     struct heir_account account;
     struct heir_info info;
@@ -337,6 +343,9 @@ static int read_all(struct heir_table *t)
     heir_foreach(t, visit, &count);
     heir_range(t, "key 1", 5, "key 5", 5, visit, &count);
     heir_range_reverse(t, NULL, 0, NULL, 0, visit, &count);
+    heir_feed_open(t, &(struct heir_feed_options){.from = 1}, &feed);
+    heir_feed_read(feed, 0, visit_change, &count);
+    heir_feed_close(feed);
     heir_info(t, &info);
     int rc = heir_check(t, note, &findings, &account);
     if (rc != -EACCES && rc != -ENOTCONN && rc != -ENOMEM)

@@ -112,8 +112,8 @@ typedef int heir_inspect_counter(const struct heir_counter *counter, void *arg);
 /* Visit all counters; those of one name come one after the other. Returns as heir_inspect_events(). */
 HEIR_API int heir_inspect_counters(const char *ns, heir_inspect_counter *visit, void *arg);
 
-/* A handle for reading one table (heir_get, heir_has, heir_foreach, heir_info), without a client. Freed with
- * heir_inspect_close(), and only so. -ENOENT, -EACCES, -EUCLEAN, -EPROTONOSUPPORT. */
+/* A handle for reading one table (heir_get, heir_has, heir_foreach, heir_info, heir_feed_open), without a client. Freed
+ * with heir_inspect_close(), and only so. -ENOENT, -EACCES, -EUCLEAN, -EPROTONOSUPPORT. */
 HEIR_API int heir_inspect_open(const char *ns, const char *name, struct heir_table **table);
 HEIR_API void heir_inspect_close(struct heir_table *table);
 

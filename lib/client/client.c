@@ -175,6 +175,7 @@ int heir_open(const struct heir_open_options *options, struct heir **client)
     CDS_INIT_LIST_HEAD(&c->calls);
     CDS_INIT_LIST_HEAD(&c->events);
     CDS_INIT_LIST_HEAD(&c->snapshots);
+    CDS_INIT_LIST_HEAD(&c->feeds);
     CDS_INIT_LIST_HEAD(&c->peers);
     pthread_mutex_init(&c->lock, NULL);
     pthread_condattr_init(&attr);
@@ -256,6 +257,7 @@ int heir_close(struct heir *c)
     }
     robust_unlock(&c->page->life.mutex);
     snapshots_close(c);
+    feeds_close(c);
     peers_free(c);
     free_tables(c);
     client_free(c);

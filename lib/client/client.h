@@ -7,6 +7,7 @@
  *   table.c    handles: claim, attach       give.c     passing tables on, and what else an owner decides
  *   peer.c     clients that can be given to directly   visit.c, snapshot.c   walks; states that are held
  *   lend.c     memory lent for editing      crash.c    notes of fatal signals
+ *   feed.c     committed changes
  *   check.c, inspect.c, admin.c, error.c, fork.c
  *
  * Locks, in this order: heir.lock; then a table's writer mutex. heir.lock is never held while waiting for the keeper.
@@ -91,7 +92,7 @@ struct heir {
     uint64_t *seen; /* owned set as of the last look */
     uint64_t seen_room;
     struct hash tables;
-    struct cds_list_head snapshots;
+    struct cds_list_head snapshots, feeds;
     struct cds_list_head peers;
 };
 
@@ -179,8 +180,12 @@ int check_key(const struct store *s, const void *key, size_t key_len);
 
 /* Have the keeper hold the last committed state; let it go. -EBUSY, -EACCES, -ECONNREFUSED, ... */
 int pin_take(struct heir_table *t, uint64_t *snap);
+int pin_take_once(struct heir_table *t, uint64_t *snap); /* without waiting for another keeper */
 void pin_drop(struct heir_table *t, uint64_t snap);
 void snapshots_close(struct heir *c); /* all of them */
+
+/* ---- feed.c */
+void feeds_close(struct heir *c); /* all of them */
 
 /* ---- event.c, with the lock held */
 /* A new event, empty, to be filled in at once. NULL: no memory. */

@@ -17,7 +17,7 @@ const char *heir_strerror(int error)
         return "it exists already: use another name or key, or heir_claim() and heir_put()";
     case EBUSY:
         return "it is in use: wait for its owner or for the end of the transaction, or have an administrator revoke "
-               "it; or too much of it: 16 snapshots and walks a client, 64 edits a transaction";
+               "it; or too much of it: 16 snapshots, feeds and walks a client, 64 edits a transaction";
     case ETIMEDOUT:
         return "the time is over: nothing has come; wait longer, or look with heirctl who owns it";
     case EPERM:

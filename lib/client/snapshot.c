@@ -15,14 +15,26 @@ struct heir_snapshot {
 
 /* ---- Pins ----------------------------------------------------------------------------------------------- */
 
-int pin_take(struct heir_table *t, uint64_t *snap)
+typedef int ask_keeper(struct heir *c, struct wire_request *q, uint64_t deadline, struct wire_reply *reply, int *fd);
+
+static int take(struct heir_table *t, ask_keeper *ask, uint64_t *snap)
 {
     struct wire_request q = {.head.type = WIRE_PIN, .table = t->id};
     struct wire_reply reply;
-    int r = call(t->client, &q, deadline_after(t->client->timeout_ms), &reply, NULL);
+    int r = ask(t->client, &q, deadline_after(t->client->timeout_ms), &reply, NULL);
     if (r == 0)
         *snap = reply.value;
     return r;
+}
+
+int pin_take(struct heir_table *t, uint64_t *snap)
+{
+    return take(t, call, snap);
+}
+
+int pin_take_once(struct heir_table *t, uint64_t *snap)
+{
+    return take(t, call_once, snap);
 }
 
 void pin_drop(struct heir_table *t, uint64_t snap)

@@ -8,6 +8,7 @@
  * random inputs: table [SEED [SECONDS]], or table FILE to run one.
  */
 #include "check.h"
+#include "feed.h"
 #include "objects.h"
 #include "undo.h"
 #include "walk.h"
@@ -233,6 +234,28 @@ static int look_at_all(const void *key, size_t key_len, const void *value, size_
     return 0;
 }
 
+static int look_at_change(const struct heir_change *change, void *arg)
+{
+    if (change->kind == HEIR_CHANGE_MISSED)
+        return change->missed_last < change->txn ? -1 : 0;
+    return look_at_all(change->key, change->key_len, change->value, change->value_len, arg);
+}
+
+/* All changes that are still there, and from one of them on. */
+static void read_changes(const struct store *s)
+{
+    uint64_t from[] = {0, get(&view_of(s)->horizon) + next_random() % 100}, sum = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        struct feed f;
+        feed_begin(&f, from[i]);
+        while (f.read < get(&view_of(s)->committed) && feed_fill(s, &f) == 0) {
+            if (feed_give(&f, UINT64_MAX, look_at_change, &sum) != 0)
+                abort();
+        }
+        feed_end(&f);
+    }
+}
+
 static void read_all(const struct store *s)
 {
     static uint8_t value[1 << 16];
@@ -252,6 +275,7 @@ static void read_all(const struct store *s)
         some = (struct walk_what){.range = {"1", 1, "a key 2", 7, true}};
         walk_copy(s, &some, 2, SIZE_MAX, &copied, look_at_all, &sum);
     }
+    read_changes(s);
 }
 
 static void count_finding(unsigned law, const char *what, uint64_t where, void *arg)
