@@ -656,6 +656,7 @@ int main(int argc, char **argv)
                                         {.name = "heirctl give, rm, purge, explain", .tests = admin_tests},
                                         {.name = "heirctl events, stats, watch", .tests = events_tests},
                                         {.name = "heirctl info, clients", .tests = clients_tests},
+                                        {.name = "heirctl watch --changes", .tests = changes_tests},
                                         {.name = "heirctl: completion", .tests = completion_tests},
                                         {.name = "heirctl: each verb", .tests = verb_tests},
                                         {.name = NULL}};

@@ -8,7 +8,8 @@
 #include <jansson.h>
 
 extern struct output out; /* of the program run last */
-extern const struct test dump_tests[], admin_tests[], clients_tests[], completion_tests[], events_tests[], verb_tests[];
+extern const struct test dump_tests[], admin_tests[], clients_tests[], completion_tests[], events_tests[], verb_tests[],
+    changes_tests[];
 
 #define CTL(code, ...)        check_ctl(HERE, code, (const char *const[]){"heirctl", __VA_ARGS__, NULL}, NULL)
 #define CTL_IN(code, in, ...) check_ctl(HERE, code, (const char *const[]){"heirctl", __VA_ARGS__, NULL}, in)

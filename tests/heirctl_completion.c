@@ -52,6 +52,9 @@ static void in_bash(void)
     TAB("events --", "--count --follow --help --json --namespace --socket ");
     TAB("stats --pr", "--prometheus ");
     TAB("watch brea", "bread ");
+    TAB("watch bread --changes ca", "cake ");
+    TAB("watch cake bread bre.", "bre.ad-_ ");
+    TAB("watch --", "--changes --help --json --namespace --no-pin --socket ");
     TAB("gc --d", "--dry-run ");
     TAB("info ''", "bre.ad-_ bread cake ");
     TAB("info brea", "bread ");

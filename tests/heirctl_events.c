@@ -374,7 +374,6 @@ static void watch(void)
     CHECK_EQ(program_wait(w, PATIENCE), 128 + SIGTERM);
     CHECK_EQ(program_wait(one, PATIENCE), 128 + SIGTERM);
     CTL(2, "watch", "a/b");
-    CTL(2, "watch", "t", "u");
 }
 
 const struct test events_tests[] = {{"events: of a death", events_of_a_death},

@@ -70,7 +70,7 @@ static void offer_argument(struct line *line, const struct verb *verb, int count
     const char *name = verb->max_args >= 0 ? verb->arguments : count == 0 ? "COMMAND" : "FILE";
     if (verb->max_args >= 0 && count >= verb->max_args)
         return;
-    for (; verb->max_args >= 0 && count > 0; count--)
+    for (; verb->max_args >= 0 && count > 0 && strncmp(name, "[TABLE]...", 10) != 0; count--)
         name += strcspn(name, " ") + 1;
     name += name[0] == '[';
     if (strncmp(name, "TABLE", 5) == 0) {

@@ -21,8 +21,7 @@ static const char *kind_text(enum heir_happened kind)
     return (size_t)kind < sizeof names / sizeof names[0] && names[kind] != NULL ? names[kind] : "unknown";
 }
 
-/* As heird's log has it: UTC, so that the two can be laid side by side. */
-static void time_text(char out[TEXT_MAX], uint64_t when_ns)
+void time_text(char out[TEXT_MAX], uint64_t when_ns)
 {
     time_t seconds = (time_t)(when_ns / 1000000000u);
     struct tm utc;
@@ -202,12 +201,6 @@ void happening_remark(const struct ctl *ctl, const char *format, ...)
 
 /* ---- The journal -------------------------------------------------------------------------------------- */
 
-bool happening_of(const struct heir_happening *h, const char *table)
-{
-    return table == NULL || strcmp(h->name, table) == 0 ||
-           (h->kind == HEIR_RENAMED && strcmp(h->from_role, table) == 0);
-}
-
 uint64_t journal_step(struct journal_place *place, const struct heir_happening *h)
 {
     uint64_t missed = h->sequence - place->sequence - 1;
@@ -223,9 +216,4 @@ void journal_remark(const struct ctl *ctl, uint64_t missed)
         happening_remark(ctl, "the namespace has begun anew");
     else if (missed != 0)
         happening_remark(ctl, "%" PRIu64 " events were overwritten before they could be read", missed);
-}
-
-void pause_ms(unsigned ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000}, NULL);
 }

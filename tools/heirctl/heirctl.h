@@ -23,7 +23,7 @@ enum exit_status { DONE = 0, REFUSED = 1, WRONG_USAGE = 2, NO_KEEPER = 3 };
 struct ctl {
     const char *ns, *socket; /* as given; NULL: the library's default */
     const char *restarts, *format, *output, *batch, *type, *max_bytes, *count; /* options of verbs; NULL: not given */
-    bool json, help, version, yes, force, follow, prometheus, dry_run, integer;
+    bool json, help, version, yes, force, follow, prometheus, dry_run, integer, changes, no_pin;
     const struct verb *verb; /* NULL until it is known */
     char **args;             /* the verb's arguments; a NULL behind the last */
     int nargs;
@@ -225,12 +225,13 @@ uint64_t measure_of(const struct heir_info *info, const struct measure *measure)
 
 /* ---- happening.c: what the keeper's journal tells -------------------------------------------------------- */
 
+/* As heird's log has it: UTC, so that the two can be laid side by side. */
+void time_text(char out[TEXT_MAX], uint64_t when_ns);
 json_t *happening_json(const struct heir_happening *happening);
 /* A line: text, or with --json an object. */
 void happening_print(const struct ctl *ctl, const struct heir_happening *happening);
 /* The same for a word on the events themselves: such as that some are missing. */
 void happening_remark(const struct ctl *ctl, const char *format, ...) __attribute__((format(printf, 2, 3)));
-bool happening_of(const struct heir_happening *happening, const char *table); /* is it about this table; NULL: any */
 
 /* Where a reader of the journal stands. */
 struct journal_place {
@@ -239,7 +240,30 @@ struct journal_place {
 /* Note that this one comes next. Returns how many have been missed before it; UINT64_MAX: it is another journal. */
 uint64_t journal_step(struct journal_place *place, const struct heir_happening *happening);
 void journal_remark(const struct ctl *ctl, uint64_t missed); /* of what journal_step() returned */
-void pause_ms(unsigned ms);
+
+/* ---- changes.c: what is changed in a table ----------------------------------------------------------------- */
+
+struct changes; /* of one table */
+/* By which a keeper holds changes for us. NULL: none answers. */
+struct heir *changes_client(const struct ctl *ctl);
+/* From transaction `from` on, 0: the next one. client may be NULL. Returns 0, or why the table cannot be read; -ENOENT
+ * also when there is another one of this name. */
+int changes_open(const struct ctl *ctl, struct heir *client, const char *name, uint64_t id, uint64_t from,
+                 struct changes **changes);
+void changes_close(struct changes *changes);
+/* As far as which all is sure to be of owners up to this epoch, 0: not known. What nobody holds does not wait for that:
+ * all. */
+uint64_t changes_safe(const struct changes *changes, uint64_t epoch);
+int changes_print(struct changes *changes, const char *name, uint64_t up_to); /* 0: all. An error of the library */
+uint64_t changes_told(const struct changes *changes);                         /* the last transaction */
+
+/* ---- stop.c: pausing, and being stopped ---------------------------------------------------------------- */
+
+void pause_ms(unsigned ms); /* shorter when a signal comes */
+/* Have what would end us be noted instead: INT, TERM, HUP, PIPE; but what is ignored stays so. */
+void stop_begin(void);
+int stop_signal(void); /* the one that came; 0: none */
+void stop_now(void);   /* die of it after all */
 
 /* ---- ask.c: before something is lost ------------------------------------------------------------------- */
 

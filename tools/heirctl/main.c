@@ -28,6 +28,8 @@ const struct flag flag_list[] = {
     {"--follow", "go on with what happens", offsetof(struct ctl, follow), false},
     {"--integer", "print the number that heir_add() counts", offsetof(struct ctl, integer), false},
     {"--prometheus", "print Prometheus' text format", offsetof(struct ctl, prometheus), false},
+    {"--changes", "each committed change, too", offsetof(struct ctl, changes), false},
+    {"--no-pin", "let nothing be held for it", offsetof(struct ctl, no_pin), false},
     {"--dry-run", "change nothing", offsetof(struct ctl, dry_run), false},
     {NULL, NULL, 0, false},
 };
@@ -247,10 +249,15 @@ static enum exit_status check(const struct ctl *ctl)
     const char *socket = getenv("HEIR_SOCKET");
     if (ctl->socket == NULL && socket != NULL && socket[0] == '\0')
         return ctl_fail_usage(ctl, "$HEIR_SOCKET is empty: unset it, or set it to the path of the keeper's socket");
-    if (strstr(verb->arguments, "TABLE") != NULL && ctl->nargs > 0 && !table_name_ok(ctl->args[0]))
-        return ctl_fail_usage(
-            ctl, "'%.64s' cannot be a table: a name has 1 to %d of A-Z a-z 0-9 . _ - and begins with no dot",
-            ctl->args[0], HEIR_NAME_MAX);
+    int tables = strstr(verb->arguments, "TABLE") == NULL       ? 0
+                 : strstr(verb->arguments, "TABLE]...") != NULL ? ctl->nargs
+                                                                : ctl->nargs > 0;
+    for (int i = 0; i < tables; i++) {
+        if (!table_name_ok(ctl->args[i]))
+            return ctl_fail_usage(
+                ctl, "'%.64s' cannot be a table: a name has 1 to %d of A-Z a-z 0-9 . _ - and begins with no dot",
+                ctl->args[i], HEIR_NAME_MAX);
+    }
     return DONE;
 }
 
