@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What does it cost a table that there are many others, and its owner that there are many other clients?
+ * What does it cost a table that there are many others, and its owner that there are many other clients? That it has
+ * many objects itself, or a long history?
  *
- * Two keepers run side by side, each with its own namespace: one has a crowd of tables and clients, the other one table
- * and one client. Each sample is taken in one and then in the other, so that a ratio is between neighbours in time. The
- * crowd's tables are one process's, its clients are threads of few processes; all of them sleep.
+ * Two keepers run side by side, each with its own namespace: one has a crowd of tables and clients, or large tables,
+ * the other one table and one client. Each sample is taken in one and then in the other, so that a ratio is between
+ * neighbours in time. The crowd's tables are one process's, its clients are threads of few processes; all of them
+ * sleep.
  */
 #include "common.h"
 #include "world.h"
@@ -27,9 +29,10 @@
 #define NUMBER     "n"
 #define TIMEOUT_MS 60000
 #define REST_US    3000 /* before a kill: the machine becomes idle */
-enum { MAX_CROWDS = 8, HOLDER_TABLES = 20000, CROWD_THREADS = 100, MAX_CHILDREN = 64 };
+enum { MAX_CROWDS = 12, HOLDER_TABLES = 20000, CROWD_THREADS = 100, MAX_CHILDREN = 64 };
 
 static const struct heir_table_options table_options = {.max_bytes = HEIR_TABLE_MIN};
+static const struct heir_table_options large_options = {.max_bytes = UINT64_C(1) << 30};
 
 enum what { GET, GIVE, CLAIM, RECLAIM, WHATS };
 static const struct {
@@ -43,6 +46,7 @@ static const struct {
 
 struct crowd {
     uint64_t tables, clients;
+    uint64_t objects, history; /* of the tables that are worked on; changes since a snapshot that is held */
     char name[32];
     bool out;
     uint64_t got;                                           /* tables that there could be, when that are fewer */
@@ -54,7 +58,9 @@ struct crowd {
 /* A namespace, and what is measured in it. */
 struct side {
     struct world *world;
-    struct heir *giver, *taker;
+    const struct crowd *crowd;
+    struct heir *giver, *taker, *holder;
+    struct heir_snapshot *held[2];              /* of the table that is given and the one that is claimed */
     struct heir_table *table, *claimed, *probe; /* two that go to and fro, and one whose owner is killed */
     int64_t owners;
 };
@@ -123,18 +129,40 @@ static void end(struct child *child)
     waitpid(child->pid, NULL, 0);
 }
 
-/* Owns the probe, and counts its owners. */
-static int64_t own_probe(const struct world *world, uint64_t from, uint64_t n)
+static int fill(struct heir_table *table, uint64_t objects)
 {
+    int r = 0;
+
+    for (uint64_t i = 0; i < objects && r == 0; i++) {
+        uint64_t key = mix64(i);
+        r = heir_put(table, &key, sizeof key, &i, sizeof i);
+    }
+    return check(r, "heir_put");
+}
+
+static int change(struct heir_table *table, uint64_t history)
+{
+    int64_t number;
+    int r = 0;
+
+    for (uint64_t i = 0; i < history && r == 0; i++)
+        r = heir_add(table, "changes", sizeof "changes", 1, &number);
+    return check(r, "heir_add");
+}
+
+/* Owns the probe, and counts its owners. The first one fills it; the second one, when it is held in a snapshot, makes
+ * its history. */
+static int64_t own_probe(const struct world *world, uint64_t objects, uint64_t history)
+{
+    const struct heir_table_options *options = objects || history ? &large_options : &table_options;
     struct heir_table *table;
     struct heir *client;
     int64_t owners;
 
-    (void)from;
-    (void)n;
     if (world_open(world, "victim", &client) < 0 ||
-        check(heir_claim(client, "probe", &table_options, TIMEOUT_MS, &table), "heir_claim") < 0 ||
-        check(heir_add(table, NUMBER, sizeof NUMBER, 1, &owners), "heir_add") < 0)
+        check(heir_claim(client, "probe", options, TIMEOUT_MS, &table), "heir_claim") < 0 ||
+        check(heir_add(table, NUMBER, sizeof NUMBER, 1, &owners), "heir_add") < 0 ||
+        (owners == 1 && fill(table, objects) < 0) || (owners == 2 && change(table, history) < 0))
         _exit(1);
     return owners;
 }
@@ -195,24 +223,53 @@ static int64_t hold_clients(const struct world *world, uint64_t from, uint64_t n
 
 /* ---- One sample --------------------------------------------------------------------------------------- */
 
-static int side_open(struct side *side, struct world *world)
+static int hold(struct side *side, const char *name, struct heir_snapshot **snapshot)
 {
+    struct heir_table *table;
+
+    if (check(heir_attach(side->holder, name, &table), "heir_attach") < 0)
+        return -1;
+    return check(heir_snapshot_open(table, snapshot), "heir_snapshot_open");
+}
+
+/* A table of the giver's, of the size and with the history that the crowd says. */
+static int prepare(struct side *side, const char *name, struct heir_table **table, struct heir_snapshot **snapshot)
+{
+    const struct crowd *c = side->crowd;
+    bool large = c->objects || c->history;
     int64_t number;
 
-    *side = (struct side){.world = world};
+    if (check(heir_create(side->giver, name, large ? &large_options : &table_options, table), "heir_create") < 0 ||
+        check(heir_add(*table, NUMBER, sizeof NUMBER, 1, &number), "heir_add") < 0 || fill(*table, c->objects) < 0 ||
+        (c->history && hold(side, name, snapshot) < 0))
+        return -1;
+    return change(*table, c->history);
+}
+
+static int side_open(struct side *side, struct world *world, const struct crowd *crowd)
+{
+    *side = (struct side){.world = world, .crowd = crowd};
     if (world_open(world, "giver", &side->giver) < 0 || world_open(world, "taker", &side->taker) < 0 ||
-        check(heir_create(side->giver, "given", &table_options, &side->table), "heir_create") < 0 ||
-        check(heir_add(side->table, NUMBER, sizeof NUMBER, 1, &number), "heir_add") < 0 ||
-        check(heir_create(side->giver, "claimed", &table_options, &side->claimed), "heir_create") < 0)
+        world_open(world, "holder", &side->holder) < 0 || prepare(side, "given", &side->table, &side->held[0]) < 0 ||
+        prepare(side, "claimed", &side->claimed, &side->held[1]) < 0)
         return -1;
     return check(heir_release(side->claimed), "heir_release");
 }
 
+/* The history was there to the end, if the snapshots are. */
 static int side_close(struct side *side)
 {
-    int r = check(heir_close(side->giver), "heir_close");
+    int r = 0;
 
-    return check(heir_close(side->taker), "heir_close") < 0 ? -1 : r;
+    for (unsigned i = 0; i < 2 && r == 0; i++)
+        if (side->held[i])
+            r = check(heir_snapshot_check(side->held[i]), "heir_snapshot_check");
+    for (unsigned i = 0; i < 2; i++)
+        if (side->held[i])
+            heir_snapshot_close(side->held[i]);
+    if (check(heir_close(side->giver), "heir_close") < 0 || check(heir_close(side->taker), "heir_close") < 0)
+        r = -1;
+    return check(heir_close(side->holder), "heir_close") < 0 ? -1 : r;
 }
 
 static int take_event(struct heir *client, struct heir_event *event)
@@ -272,12 +329,17 @@ static int sample_reclaim(struct side *side, double *us)
     struct heir_info info;
     struct child victim;
 
-    if (start(&victim, own_probe, side->world, 0, 0) < 0)
+    if (start(&victim, own_probe, side->world, side->crowd->objects, side->crowd->history) < 0)
         return -1;
     if (victim.said != ++side->owners)
         return fail("NOT CONSERVED: owner %lld finds the number %lld", (long long)side->owners, (long long)victim.said);
     if (!side->probe && check(heir_attach(side->giver, "probe", &side->probe), "heir_attach") < 0)
         return -1;
+    if (side->crowd->history && side->owners == 1) {
+        struct heir_snapshot *snapshot; /* closed with the holder */
+        if (hold(side, "probe", &snapshot) < 0)
+            return -1;
+    }
     usleep(REST_US);
     began = real_ns();
     kill(victim.pid, SIGKILL);
@@ -469,14 +531,15 @@ static int measure(struct scale *s, struct crowd *crowd, struct world *world, st
         say("%s is left out: heird could take %llu tables, and has a mapping for each (vm.max_map_count)", crowd->name,
             (unsigned long long)crowd->got);
         crowd->out = true;
-    } else if (side_open(&many, world) < 0 || compare(s, crowd, &many, one) < 0 || side_close(&many) < 0) {
+    } else if (side_open(&many, world, crowd) < 0 || compare(s, crowd, &many, one) < 0 || side_close(&many) < 0) {
         return -1;
     }
-    if (!crowd->out && crowd->clients <= 1) { /* the clients' threads need not come back for what follows */
+    if (!crowd->out && crowd->clients <= 1 &&
+        crowd->tables > 1) { /* the clients' threads need not come back for what follows */
         if (restart(crowd, world, &ms) < 0)
             return -1;
         series_add(&crowd->restart_ms, ms);
-        if (crowd->tables > 1 && crowd->tables <= HOLDER_TABLES) { /* one process has them all */
+        if (crowd->tables <= HOLDER_TABLES) { /* one process has them all */
             if (mass_death(s, crowd, world, &children[0], &ms) < 0)
                 return -1;
             series_add(&crowd->mass_ms, ms);
@@ -493,9 +556,33 @@ static int measure(struct scale *s, struct crowd *crowd, struct world *world, st
 
 /* ---- The run ------------------------------------------------------------------------------------------ */
 
-static void add_crowd(struct scale *s, uint64_t tables, uint64_t clients)
+static struct crowd *new_crowd(struct scale *s)
 {
     struct crowd *crowd = &s->crowds[s->n_crowds++];
+
+    crowd->tables = crowd->clients = 1;
+    return crowd;
+}
+
+static void add_objects(struct scale *s, uint64_t objects)
+{
+    struct crowd *crowd = new_crowd(s);
+
+    crowd->objects = objects;
+    snprintf(crowd->name, sizeof crowd->name, "objects%llu", (unsigned long long)objects);
+}
+
+static void add_history(struct scale *s, uint64_t history)
+{
+    struct crowd *crowd = new_crowd(s);
+
+    crowd->history = history;
+    snprintf(crowd->name, sizeof crowd->name, "history%llu", (unsigned long long)history);
+}
+
+static void add_crowd(struct scale *s, uint64_t tables, uint64_t clients)
+{
+    struct crowd *crowd = new_crowd(s);
 
     crowd->tables = tables;
     crowd->clients = clients;
@@ -529,8 +616,14 @@ static void report(const struct crowd *c)
 {
     if (c->out)
         return;
-    say("%llu tables and %llu clients more than the probes'", (unsigned long long)c->tables,
-        (unsigned long long)c->clients);
+    if (c->objects)
+        say("%llu objects in each table that is worked on", (unsigned long long)c->objects);
+    else if (c->history)
+        say("%llu changes since a snapshot that is held of each table that is worked on",
+            (unsigned long long)c->history);
+    else
+        say("%llu tables and %llu clients more than the probes'", (unsigned long long)c->tables,
+            (unsigned long long)c->clients);
     for (enum what what = GET; what < WHATS; what++) {
         put_result(series_median(&c->us[what]), "%s_%s_p50_us", c->name, whats[what].name);
         put_result(series_median(&c->ratio[what]), "%s_%s_vs_alone_ratio", c->name, whats[what].name);
@@ -557,7 +650,7 @@ static void introduce(const struct options *o)
     say("keeper_client_bytes: growth of heird's resident memory, what it has mapped of the client's page included; "
         "shm: "
         "memory of that page; the kernel's for sockets and threads is not in it");
-    say("says nothing about: clients that are all busy, tables of more than 64 KiB");
+    say("says nothing about: clients that are all busy");
 }
 
 static int run_round(struct scale *s, struct world *world, struct side *one, unsigned round)
@@ -565,7 +658,8 @@ static int run_round(struct scale *s, struct world *world, struct side *one, uns
     for (unsigned i = 0; i < s->n_crowds; i++) {
         struct crowd *crowd = &s->crowds[i];
         /* a table of 64 KiB takes up 24 KiB, and page tables in three processes */
-        if (!crowd->out && crowd->tables * 40960 + crowd->clients * 65536 > memory_available() / 2) {
+        if (!crowd->out && crowd->tables * 40960 + crowd->clients * 65536 + (crowd->objects + crowd->history) * 512 >
+                               memory_available() / 2) {
             crowd->out = true;
             say("%s is left out: the machine has not enough memory for it", crowd->name);
         }
@@ -599,11 +693,13 @@ static int run_all(struct world *world, void *arg)
         add_crowd(&s, 1, 1000);
         add_crowd(&s, 10000, 1000);
     }
+    add_objects(&s, o->bench.quick ? 10000 : 1000000);
+    add_history(&s, o->bench.quick ? 10000 : 1000000);
     if (o->long_run) {
         add_crowd(&s, 60000, 1);
         add_crowd(&s, 100000, 1);
     }
-    if (world_keeper_start(&alone) < 0 || gather(&small, &alone, child, &n) < 0 || side_open(&one, &alone) < 0)
+    if (world_keeper_start(&alone) < 0 || gather(&small, &alone, child, &n) < 0 || side_open(&one, &alone, &small) < 0)
         return -1;
     for (round = 0; bench_goes_on(&o->bench, round, error); round++) {
         if (run_round(&s, &crowded, &one, round) < 0)
@@ -630,12 +726,13 @@ static int run_all(struct world *world, void *arg)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.bench = {.does = "Measure what many tables and many clients cost the one that works.",
-                                  .wrong = "Ends with 1 when a table was lost, or has not come back to the keeper.",
-                                  .max_error = 0.10,
-                                  .rounds = 3,
-                                  .seconds = 120,
-                                  .patience = 2}};
+    struct options o = {
+        .bench = {.does = "Measure what many tables, clients, objects and changes cost the one that works.",
+                  .wrong = "Ends with 1 when a table was lost, or has not come back to the keeper.",
+                  .max_error = 0.10,
+                  .rounds = 3,
+                  .seconds = 120,
+                  .patience = 2}};
     const struct bench_option options[] = {
         {"samples", "N", "of each thing in a round", &o.samples, 10, 100000, 400, 40},
         {.name = "long", .help = "also 60,000 and 100,000 tables", .value = &o.long_run},
