@@ -25,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_NS UINT64_C(30000000000)
+#define WAIT_NS UINT64_C(120000000000) /* taking 4 GiB takes half a minute where everything waits for a processor */
 enum {
     MAX_RESIDENT = 8,
     MAX_SECTIONS = 5 + MAX_RESIDENT,
@@ -517,9 +517,9 @@ static int run_section(struct handoff *h, struct plan *plan, const struct option
         if (r == 0)
             error = worst_error(plan, s, &whose);
     }
+    report(plan, s);
     if (r < 0 && !bench_stopped())
         return -1;
-    report(plan, s);
     snprintf(prefix, sizeof prefix, "%s_", s->name);
     bench_steady(&o->bench, prefix, round, error, whose);
     return 0;
@@ -591,7 +591,7 @@ static void plan_all(struct plan *plan, const struct options *o)
         snprintf(text, sizeof suffix[0], "_%umib", mib);
         begin_section(plan, "an owner with much memory of its own is killed", text + 1);
         plan_idle(plan, (struct measure){.samples = n / 16});
-        plan_deaths(plan, (struct measure){.resident_mib = mib, .samples = mib < 512 ? n / 32 : n / 100}, text);
+        plan_deaths(plan, (struct measure){.resident_mib = mib, .samples = mib < 512 ? n / 32 : n / 200}, text);
     }
     begin_section(plan, NULL, NULL); /* where the last one ends */
     plan->n_sections--;

@@ -63,9 +63,9 @@ struct handoff {
 };
 
 /*
- * Waits until *word is value. -1, said: another process failed, or 30 s. How: asleep, so that no core is taken from
- * those that are measured; looking again and again, but letting others run; looking without a pause, as somebody with a
- * core of his own does.
+ * Waits until *word is value. -1, said: another process failed, or two minutes. How: asleep, so that no core is taken
+ * from those that are measured; looking again and again, but letting others run; looking without a pause, as somebody
+ * with a core of his own does.
  */
 enum how { SLEEPING, YIELDING, SPINNING };
 int await(struct board *board, _Atomic uint32_t *word, uint32_t value, enum how how);
