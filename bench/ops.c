@@ -82,6 +82,18 @@ static bool wanted(const char *only, unsigned phase)
            (phase == HOT_PUT && list_has(only, phases[HOT_GET].name));
 }
 
+/* A peer that fails is no reason to learn nothing of the others; that it has lost an object is. */
+static int leave_out(struct run *run, unsigned which, const char *call, int error)
+{
+    struct side *side = &run->sides[which];
+
+    if (which == SET || which == ORDERED)
+        return fail("%s: %s: %s", side->name, call, heir_strerror(error));
+    say("%s is left out from here on, it failed: %s: %s", side->name, call, heir_strerror(error));
+    side->out = true;
+    return 0;
+}
+
 static int run_phase(struct run *run, unsigned phase, unsigned which, double *ns)
 {
     struct store *s = &run->stores[which];
@@ -100,7 +112,7 @@ static int run_phase(struct run *run, unsigned phase, unsigned which, double *ns
         return 0;
     }
     if (r < 0)
-        return fail("%s: %s: %s", s->peer->name, phases[phase].name, heir_strerror(r));
+        return leave_out(run, which, phases[phase].name, r);
     *ns = (double)took / (double)(run->work.n / phases[phase].objects);
     return phases[phase].check ? phases[phase].check(s, &run->work) : 0;
 }
@@ -137,7 +149,7 @@ static int open_store(struct run *run, const struct world *world, unsigned which
         return 0;
     }
     if (r < 0)
-        return fail("%s: open: %s", side->name, heir_strerror(r));
+        return leave_out(run, which, "open", r);
     if (s->peer->taken && s->peer->taken(s->state, &n) == 0)
         series_add(&side->empty, (double)n);
     return 0;
@@ -156,7 +168,7 @@ static int run_phases(struct run *run, double ns[SIDES][PHASES])
                 continue;
             if (run_phase(run, phase, i, &ns[i][phase]) < 0)
                 return -1;
-            if ((phase == INSERT || phase == HOT_ADD) && measure_bytes(run, i, phase == HOT_ADD) < 0)
+            if (!side->out && (phase == INSERT || phase == HOT_ADD) && measure_bytes(run, i, phase == HOT_ADD) < 0)
                 return -1;
         }
     }
@@ -201,7 +213,8 @@ static int run_rivals(struct run *run, const struct world *world, double ns[SIDE
             say("%s is left out: it is not installed", side->name);
             side->out = true;
         } else if (r < 0) {
-            return -1;
+            say("%s is left out from here on, it failed", side->name);
+            side->out = true;
         } else {
             run->checked++;
         }
