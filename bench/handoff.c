@@ -388,17 +388,28 @@ struct options {
     const char *only, *resident_list;
 };
 
+static void note_worse(const struct series *rounds, const char *name, double *worst, const char **whose)
+{
+    double error = series_error(rounds);
+
+    if (!rounds->n || error <= *worst)
+        return;
+    *worst = error;
+    *whose = name;
+}
+
+/* Of the ratios; of the times, when --only has left nothing to compare. */
 static double worst_error(const struct plan *plan, const struct section *s, const char **whose)
 {
+    bool compared = false;
     double worst = 0;
 
     for (unsigned i = s->ratios; i < s[1].ratios; i++) {
-        double error = series_error(&plan->ratios[i].rounds);
-        if (!plan->ratios[i].rounds.n || error <= worst)
-            continue;
-        worst = error;
-        *whose = plan->ratios[i].name;
+        compared |= plan->ratios[i].rounds.n > 0;
+        note_worse(&plan->ratios[i].rounds, plan->ratios[i].name, &worst, whose);
     }
+    for (unsigned i = s->figures; i < s[1].figures && !compared; i++)
+        note_worse(&plan->figures[i]->medians, plan->figures[i]->name, &worst, whose);
     return worst;
 }
 
