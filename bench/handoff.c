@@ -170,8 +170,10 @@ static int load_start(struct load *load)
         pid_t pid = world_fork();
         if (pid < 0)
             return fail("fork: %s", strerror(errno));
-        for (volatile unsigned long count = 0; pid == 0;)
-            count = count + 1;
+        if (pid == 0) {
+            for (volatile unsigned long count = 0;;)
+                count = count + 1;
+        }
         load->pids[load->n] = pid;
     }
     usleep(20000); /* until the scheduler has spread them */
