@@ -116,9 +116,10 @@ int bench_options(struct bench *b, int argc, char **argv)
     for (const struct bench_option *o = b->options; o->name; o++)
         all[n++] = *o;
     all[n++] = (struct bench_option){"rounds", "N", rounds, &b->rounds, 1, 1000, b->rounds, 2};
-    all[n++] = (struct bench_option){"seconds",   "N",       "after so many no round is begun, but for the first three",
-                                     &b->seconds, 1,         1000000,
-                                     b->seconds,  b->seconds};
+    all[n++] = (struct bench_option){
+        "seconds",   "N",       "after so many no round is begun; of the first three, after three times as many",
+        &b->seconds, 1,         1000000,
+        b->seconds,  b->seconds};
     all[n++] = (struct bench_option){"raw", "FILE", "write all samples to it, for plots", &b->raw, 1, 0, 0, 0};
     all[n++] = (struct bench_option){.name = "quick", .help = "a try-out of some seconds", .value = &b->quick};
     all[n++] = (struct bench_option){.name = "help", .help = "this text", .value = &help};
@@ -168,13 +169,14 @@ bool bench_stopped(void)
 
 bool bench_goes_on(const struct bench *b, uint64_t round, double error)
 {
-    bool in_time = now_ns() - b->began_ns < b->seconds * UINT64_C(1000000000);
+    uint64_t seconds = (now_ns() - b->began_ns) / 1000000000;
 
     if (bench_stopped())
         return false;
     if (round < FEWEST_ROUNDS && round < b->rounds)
-        return true;
-    return in_time && (round < b->rounds || (!b->quick && error > b->max_error && round < b->patience * b->rounds));
+        return round == 0 || seconds < FEWEST_ROUNDS * b->seconds;
+    return seconds < b->seconds &&
+           (round < b->rounds || (!b->quick && error > b->max_error && round < b->patience * b->rounds));
 }
 
 void bench_steady(const struct bench *b, const char *part, uint64_t round, double error, const char *whose)

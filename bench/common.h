@@ -22,7 +22,8 @@ struct bench {
     const struct bench_option *options;
     double max_error;  /* of the median ratios: more rounds while it may be larger */
     uint64_t rounds;   /* usually, if the time lasts; before bench_options(): without --rounds */
-    uint64_t seconds;  /* after which no round is begun, but for the first few; before bench_options(): usually */
+    uint64_t seconds;  /* after which no round is begun, but for the first few, which have more;
+                          before bench_options(): usually */
     unsigned patience; /* at most so many times as many rounds */
     const char *raw;   /* file for all samples, or NULL */
     uint64_t began_ns; /* of CLOCK_MONOTONIC; seconds are counted from here */
