@@ -68,6 +68,8 @@ int undo_back_to(struct store *s, uint64_t keep)
 
     if (floor > s->bytes || count > (s->bytes - floor) / sizeof(struct log_entry))
         return -EUCLEAN;
+    /* log_count is about to pass through values that it has had: a check that looks twice must see that it moved */
+    set(&v->rollbacks, peek(&v->rollbacks) + 1);
     while (count > keep) {
         struct log_entry *entry = (struct log_entry *)(void *)(s->base + s->bytes) - count;
         uint64_t offset = entry->offset;

@@ -102,7 +102,7 @@ struct view {
     word_t committed;  /* last committed transaction. Its store is the commit. Monotone */
     word_t horizon;    /* states before this transaction can no longer be read: raised before what they need is reused.
                           Monotone */
-    word_t rollbacks;  /* raised after a rollback, before what it set free is reused. Monotone */
+    word_t rollbacks;  /* raised before a rollback, and after it, before what it set free is reused. Monotone */
     word_t directory;  /* offset of the index directory | its depth (6 bits); of the root | levels. Logged */
     word_t limit;      /* heap pages below this number are backed by memory. Monotone */
     word_t cleared;    /* offset of the newest struct clearing that a reader may need, 0: none. Logged */
