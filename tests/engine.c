@@ -17,19 +17,7 @@ static inline void set_really(word_t *word, uint64_t value)
 }
 #define set(word, value) hook(word, value)
 
-#include "../lib/engine/bag.c"
-#include "../lib/engine/change.c"
-#include "../lib/engine/check.c"
-#include "../lib/engine/history.c"
-#include "../lib/engine/index.c"
-#include "../lib/engine/objects.c"
-#include "../lib/engine/read.c"
-#include "../lib/engine/space.c"
-#include "../lib/engine/tree.c"
-#include "../lib/engine/tree_grow.c"
-#include "../lib/engine/tree_shrink.c"
-#include "../lib/engine/undo.c"
-#include "../lib/engine/walk.c"
+#include "inside.h"
 
 #include "support.h"
 #include <stdio.h>

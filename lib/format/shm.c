@@ -12,8 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#ifndef MADV_POPULATE_WRITE /* Linux 5.14 */
+#define MADV_POPULATE_READ  22
+#define MADV_POPULATE_WRITE 23
 #endif
 
 #define LIBC_GLIBC 0x6c676c69u /* "ilgl": the only one whose mutex layout is known here */
@@ -112,6 +113,17 @@ int shm_populate(void *start, uint64_t bytes)
             return errno == EINVAL ? -ENOSYS : -errno;
     }
     return 0;
+}
+
+bool shm_reaches(void *start, uint64_t bytes)
+{
+    while (madvise(start, bytes, MADV_POPULATE_READ) < 0) {
+        if (errno == EFAULT)
+            return false;
+        if (errno != EINTR && errno != EAGAIN)
+            break; /* no memory: not ours to judge */
+    }
+    return true;
 }
 
 void head_init(struct object_head *head, uint64_t id, uint32_t uid, uint32_t gid)

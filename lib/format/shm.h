@@ -36,6 +36,9 @@ void *shm_map_part(int fd, uint64_t from, uint64_t bytes, bool writable);
 /* Give memory to a mapped range. -ENOSPC when there is none: never SIGBUS later. */
 int shm_populate(void *start, uint64_t bytes);
 
+/* Is the file of a mapped range as long as the mapping? Else touching it is SIGBUS. */
+bool shm_reaches(void *start, uint64_t bytes);
+
 /* Fill in a fresh object's head, all but `magic`, which the caller stores last. */
 void head_init(struct object_head *head, uint64_t id, uint32_t uid, uint32_t gid);
 
