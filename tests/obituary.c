@@ -615,6 +615,55 @@ static void n5_without_a_keeper(void)
     inherited(victim->id, SIGABRT, 0);
 }
 
+/* Threads that open and close clients, while another one forks: in the child nobody lets go of what they held. */
+static _Atomic bool enough;
+
+static void *come_and_go(void *arg)
+{
+    (void)arg;
+    while (!enough) {
+        struct heir *client;
+        if (open_noted(&client, "passer-by") == 0)
+            heir_close(client);
+    }
+    return NULL;
+}
+
+static int fork_meanwhile(struct agent_self *self, void *arg)
+{
+    pthread_t threads[3];
+    int rc = 0;
+    (void)arg;
+    for (size_t i = 0; i < 3; i++)
+        pthread_create(&threads[i], NULL, come_and_go, NULL);
+    for (int64_t end = now_ms() + (int64_t)(test_seconds(3) * 1000); rc == 0 && now_ms() < end; self->answer.number++) {
+        int status = -1;
+        pid_t pid = fork();
+        if (pid == 0) {
+            struct heir *mine;
+            alarm((unsigned)patience(PATIENCE) / 2000);
+            _exit(open_noted(&mine, "child") == 0 && heir_close(mine) == 0 ? 0 : 1);
+        }
+        if (pid < 0 || waitpid(pid, &status, 0) < 0)
+            rc = -errno;
+        else if (status != 0)
+            rc = WIFSIGNALED(status) ? AGENT_HUNG : -ECHILD;
+    }
+    enough = true;
+    for (size_t i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    return rc;
+}
+
+static void n4_forked_meanwhile(void)
+{
+    set_the_stage();
+    struct agent *forker = agent_new(NULL);
+    int rc = agent_call(forker, fork_meanwhile, NULL, 0);
+    CHECK(rc == 0, "child %d: %s", (int)forker->answer.number, error_text(rc));
+    printf(" (%d children)", (int)forker->answer.number);
+}
+
 static const struct test tests[] = {{"N1 options", n1_options},
                                     {"N1 stack overflow", n1_stack_overflow},
                                     {"N2 default", n2_default},
@@ -625,6 +674,7 @@ static const struct test tests[] = {{"N1 options", n1_options},
                                     {"N3 noted again", n3_noted_again},
                                     {"N3 recovered in a transaction", n3_recovered_in_a_transaction},
                                     {"N4 forked child", n4_forked_child},
+                                    {"N4 forked meanwhile", n4_forked_meanwhile},
                                     {"N4 two clients", n4_two_clients},
                                     {"N4 closed", n4_closed},
                                     {"N5 to be seen", n5_to_be_seen},

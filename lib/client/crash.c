@@ -99,9 +99,38 @@ static void install(void)
     begun = true;
 }
 
+/* A child has no other threads: neither who held the lock, nor a handler that runs. */
+static void before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void after_fork_parent(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+static void after_fork_child(void)
+{
+    atomic_store(&running, 0);
+    pthread_mutex_unlock(&lock);
+}
+
+static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
+static int forks_error;
+
+static void watch_forks(void)
+{
+    forks_error = pthread_atfork(before_fork, after_fork_parent, after_fork_child) != 0 ? -ENOMEM : 0;
+}
+
 int crash_note_begin(struct heir *c)
 {
     struct noted *n;
+
+    pthread_once(&forks_once, watch_forks);
+    if (forks_error < 0)
+        return forks_error;
 
     pthread_mutex_lock(&lock);
     for (n = all; n != NULL && n->page != NULL && life_lasts(n->life); n = n->next) {

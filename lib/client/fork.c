@@ -47,9 +47,31 @@ static int add_words(void)
     return 0;
 }
 
+/* A child has no other threads: who held the lock would hold it for ever. */
+static void take_lock(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void leave_lock(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
+static int forks_error;
+
+static void watch_forks(void)
+{
+    forks_error = rcu_survive_forks();
+    if (forks_error == 0 && pthread_atfork(take_lock, leave_lock, leave_lock) != 0)
+        forks_error = -ENOMEM;
+}
+
 int life_begin(struct life *life)
 {
-    int r = rcu_survive_forks();
+    pthread_once(&forks_once, watch_forks);
+    int r = forks_error;
 
     pthread_mutex_lock(&lock);
     life->word = find_free();
