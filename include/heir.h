@@ -37,7 +37,9 @@
  *  - Killed inside a call: the table is at the state before or after the operation (of a transaction:
  *    before or after heir_commit), never between. This holds for every function here.
  *  - Time is CLOCK_MONOTONIC; EINTR is handled; SIGPIPE is never raised; nothing is printed.
- *  - Signal handlers: no function here may be called from one.
+ *  - Signal handlers: no function here may be called from one, nor may one leave a function here by siglongjmp().
+ *    What it held stays held until its thread ends: then the tables are at their last commit and go to their
+ *    heirs, as always; until then calls of other threads, and heir_close(), may wait for it without end.
  *
  * WHAT GOES WRONG, AND ITS CURE
  *  - "My table went back while my process lives." The client belonged to a thread that has ended. Open
@@ -234,6 +236,10 @@ HEIR_API int heir_create(struct heir *client, const char *name, const struct hei
  * ever; over: -ETIMEDOUT. Already yours: 0. While the keeper is being restarted the call goes on waiting
  * (its place in line is that of the reconnection). When a table was taken over, heir_wait() has an
  * event for it (reason HEIR_CLAIMED) that says how many changes of the dead owner were undone.
+ *
+ * timeout_ms 0 does not wait for an owner. It does wait, as long as the client's timeout_ms says, for the keeper to
+ * answer, and, when the table is the keeper's, for one who is inside a write to it (a writer of a public table, or a
+ * former owner that has not quite died): -ETIMEDOUT then.
  *
  * Returns also -EPROTOTYPE when the table exists with another type, key_size or value_size than the options
  * say; -EACCES when its mode gives this uid no right to own; -EDQUOT when 1,024 claims of this client are in line; and

@@ -351,6 +351,27 @@ static void o5_a_claim_that_times_out_leaves_the_line(void)
     NO_EVENT(b);
 }
 
+/* Timeout 0 waits for no owner, but for a write to what the keeper owns, as long as the client does. */
+static void o5_a_claim_waits_for_a_write(void)
+{
+    const struct heir_open_options options = {.name = "hasty", .timeout_ms = 300};
+    struct heir_table *table;
+    struct heir *hasty;
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *writer = agent_new("writer");
+    DO(writer, 0, "create t access=public");
+    REQUIRE_RC(heir_open(&options, &hasty), 0);
+    CHECK_RC(heir_claim(hasty, "t", NULL, 0, &table), -EBUSY);
+    DO(writer, 0, "release t");
+    DO(writer, 0, "begin t");
+    int64_t since = now_ms();
+    CHECK_RC(heir_claim(hasty, "t", NULL, 0, &table), -ETIMEDOUT);
+    CHECK(now_ms() - since >= 300, "after %d ms", (int)(now_ms() - since));
+    DO(writer, 0, "commit t");
+    CHECK_RC(heir_claim(hasty, "t", NULL, 0, &table), 0);
+    CHECK_RC(heir_close(hasty), 0);
+}
+
 static void o5_the_heir_comes_before_the_queue(void)
 {
     look_on();
@@ -615,6 +636,7 @@ static const struct test tests[] = {{"O1 only the owner", o1_only_the_owner},
                                     {"O4 the event comes first", o4_the_event_comes_first},
                                     {"O5 claims queue in order", o5_claims_queue_in_order},
                                     {"O5 a timeout leaves the line", o5_a_claim_that_times_out_leaves_the_line},
+                                    {"O5 a claim waits for a write", o5_a_claim_waits_for_a_write},
                                     {"O5 the heir comes before the queue", o5_the_heir_comes_before_the_queue},
                                     {"O5 revoked: the first in line", o5_revoked_goes_to_the_first_in_line},
                                     {"O5 claims of a destroyed table", o5_claims_of_a_destroyed_table},
