@@ -409,7 +409,7 @@ void page_info(const struct store *s, struct heir_info *info)
     info->code = record.code;
     info->created_ns = page->head.created_ns;
     info->undone = record.undone;
-    info->rollbacks = get(&page->view.rollbacks);
+    info->rollbacks = get(&page->view.rollbacks) / 2; /* each raises it twice */
     uint64_t head = get(&page->ledger.history_head), tail = get(&page->ledger.history_tail);
     info->history = tail > head ? tail - head : 0;
 }
