@@ -37,7 +37,7 @@ clean() {
 }
 trap clean EXIT
 trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+trap 'exit 143' TERM HUP PIPE
 
 # same WHAT: $work/is and $work/has have the same lines, and some.
 same() {
