@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* One cell of the matrix: a death, and what has become of everything afterwards. */
 #include "deaths.h"
+#include "eye.h"
 
 #include <heir/inspect.h>
 #include <signal.h>
@@ -12,49 +13,11 @@
 #include <unistd.h>
 
 static struct stage *stage; /* of the running cell */
-static struct heir *eye;
 static struct agent *next, *h, *partner, *holder, *behind;
 struct rnd death_rnd;
 struct dump_place death_dump;
 
 /* ---- Looking ------------------------------------------------------------------------------------------ */
-
-static struct heir_table *seen(const char *name)
-{
-    struct heir_table *table = NULL;
-    REQUIRE_RC(heir_attach(eye, name, &table), 0);
-    return table;
-}
-
-static struct heir_info look(const char *name)
-{
-    struct heir_info info = {.owner = UINT64_MAX};
-    CHECK_RC(heir_info(seen(name), &info), 0);
-    return info;
-}
-
-static bool t_is_keepers(void *arg)
-{
-    (void)arg;
-    return look("t").owner == HEIR_KEEPER;
-}
-
-struct line {
-    const char *name;
-    uint64_t waiting;
-};
-
-static bool has_waiting(void *arg)
-{
-    struct line *line = arg;
-    return look(line->name).waiting == line->waiting;
-}
-
-static void line_has(const char *name, uint64_t waiting)
-{
-    struct line line = {name, waiting};
-    CHECK(wait_until(has_waiting, &line, PATIENCE), "%s: %d wait", name, (int)look(name).waiting);
-}
 
 static bool only_survivors(void *arg)
 {
@@ -179,7 +142,7 @@ static void tables_came(enum kind kind, enum state state, bool in_line)
     if (in_line) {
         CHECK_RC(agent_answer(next, PATIENCE), 0);
     } else {
-        CHECK(wait_until(t_is_keepers, NULL, PATIENCE));
+        CHECK(comes_to("t", HEIR_KEEPER));
         struct heir_info info = look("t");
         CHECK_EQ(info.reason, HEIR_INHERITED);
         CHECK_EQ(info.from, id);
@@ -264,7 +227,7 @@ static void thrown_tables_came(enum kind kind, enum state state)
 
 static void line_moved_up(void)
 {
-    line_has("q", 1);
+    CHECK(line_has("q", 1));
     DO(holder, 0, "release q");
     CHECK_RC(agent_answer(behind, PATIENCE), 0);
     EVENT(behind, HEIR_EVENT_TRANSFER, HEIR_CLAIMED, "q", NULL);
@@ -319,12 +282,12 @@ void death_cell(struct plan plan, bool in_line)
     struct pins pins = {.id = atomic_load(&stage->id)};
     if (in_line) {
         agent_send(next, "claim t -1");
-        line_has("t", 1);
+        CHECK(line_has("t", 1));
     }
     if (state == IN_LINE) {
-        line_has("q", 1);
+        CHECK(line_has("q", 1));
         agent_send(behind, "claim q -1");
-        line_has("q", 2);
+        CHECK(line_has("q", 2));
     }
     if (state == PINNING) {
         CHECK(!horizon_passes(atomic_load(&stage->pinned), 4));
@@ -355,8 +318,7 @@ void death_cell(struct plan plan, bool in_line)
 
 void death_survivors(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    eye = test_open("eye");
+    look_on();
     next = agent_new("next");
     h = agent_new("h");
     partner = agent_new("partner");

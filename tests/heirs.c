@@ -11,7 +11,7 @@
  * back to its giver, with the heir's data, and not the giver's. O23 Many tables and large ones arrive whole, each
  * told once. O24 An heir that stands in line for the table gets it once.
  */
-#include "support.h"
+#include "eye.h"
 
 #include <grp.h>
 #include <heir/inspect.h>
@@ -24,38 +24,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
-
-static struct heir *eye;
-
-static void look_on(void)
-{
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    eye = test_open("eye");
-}
-
-static struct heir_table *seen(const char *name)
-{
-    struct heir_table *table = NULL;
-    REQUIRE_RC(heir_attach(eye, name, &table), 0);
-    return table;
-}
-
-static struct heir_info look(const char *name)
-{
-    struct heir_info info = {.owner = UINT64_MAX};
-    CHECK_RC(heir_info(seen(name), &info), 0);
-    return info;
-}
-
-static bool is_keepers(void *arg)
-{
-    return look(*(const char **)arg).owner == HEIR_KEEPER;
-}
-
-static bool keeper_gets(const char *name)
-{
-    return wait_until(is_keepers, &name, PATIENCE);
-}
 
 /* ---- O17 ---------------------------------------------------------------------------------------------- */
 
@@ -139,10 +107,10 @@ static void o18_not_there(void)
     agent_kill(h);
     DO(left, 0, "close");
     agent_kill(a);
-    CHECK(keeper_gets("never"));
-    CHECK(keeper_gets("dead"));
-    CHECK(keeper_gets("left"));
-    CHECK(keeper_gets("self"));
+    CHECK(comes_to("never", HEIR_KEEPER));
+    CHECK(comes_to("dead", HEIR_KEEPER));
+    CHECK(comes_to("left", HEIR_KEEPER));
+    CHECK(comes_to("self", HEIR_KEEPER));
     struct agent *b = agent_new("b"), *again = agent_new("h"); /* too late: the keeper has it */
     NO_EVENT(again);
     DO(b, 0, "claim dead 0");
@@ -167,16 +135,15 @@ static void o18_may_not(void)
         test_skip("it takes root to be another user");
         return;
     }
-    REQUIRE_EQ(keeper_start((const char *const[]){"--socket-mode", "0666", NULL}), 0);
-    eye = test_open("eye");
+    look_on_by((const char *const[]){"--socket-mode", "0666", NULL});
     struct agent *a = agent_new("a"), *nobody = agent_new(NULL);
     REQUIRE_RC(agent_call(nobody, become_nobody, NULL, 0), 0);
     DO(nobody, 0, "open h");
     DO(a, 0, "create t heir=h");
     DO(a, 0, "create u heir=h mode=0666"); /* which lets others read */
     agent_kill(a);
-    CHECK(keeper_gets("t"));
-    CHECK(keeper_gets("u"));
+    CHECK(comes_to("t", HEIR_KEEPER));
+    CHECK(comes_to("u", HEIR_KEEPER));
     NO_EVENT(nobody);
 }
 
@@ -284,7 +251,7 @@ static void o19_one_process(void)
             DO(other, 0, "release t");
             CHECK_RC(agent_end(other), 0);
         } else {
-            CHECK(keeper_gets("t"));
+            CHECK(comes_to("t", HEIR_KEEPER));
         }
         agent_kill(a);
     }
@@ -315,7 +282,7 @@ static void o20_chain_of_names(void)
     DO(link[N - 1], 0, "add t n 0");
     CHECK_EQ(link[N - 1]->answer.number, N - 1);
     agent_kill(link[N - 1]);
-    CHECK(keeper_gets("t"));
+    CHECK(comes_to("t", HEIR_KEEPER));
 }
 
 /* One role, many bearers, killed from the oldest on while the table is on its way: at last the youngest has it. */
@@ -415,7 +382,7 @@ static void o22_given_then_dead(void)
     agent_kill(b); /* it has not even looked */
     if (EVENT(h, HEIR_EVENT_TRANSFER, HEIR_INHERITED, "t", "will"))
         CHECK_EQ(h->answer.event.from, b->id);
-    CHECK(keeper_gets("kept"));
+    CHECK(comes_to("kept", HEIR_KEEPER));
     DO(h, 0, "claim kept 0");
     EVENT(h, HEIR_EVENT_TRANSFER, HEIR_CLAIMED, "kept", "left");
     for (int64_t end = now_ms() + patience(PATIENCE); shm_count("t.") != 2 && now_ms() < end;)

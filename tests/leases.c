@@ -9,7 +9,7 @@
  *   R1 Force kills only who is in the middle of a write; the table goes to the keeper, also past an heir. R2 What else
  * the killed one owned goes to its heirs as at every death. R3 Errors: -ENOENT, -EALREADY, -EBUSY, -EACCES.
  */
-#include "support.h"
+#include "eye.h"
 
 #include <grp.h>
 #include <heir/admin.h>
@@ -23,32 +23,9 @@
 
 #define LEASE 300 /* ms */
 
-static struct heir *eye;
-
-static void look_on(void)
-{
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    eye = test_open("eye");
-}
-
-static struct heir_info look(const char *name)
-{
-    struct heir_info info = {.owner = UINT64_MAX};
-    struct heir_table *table = NULL;
-    REQUIRE_RC(heir_attach(eye, name, &table), 0);
-    CHECK_RC(heir_info(table, &info), 0);
-    return info;
-}
-
 static bool t_has_left(void *arg)
 {
     return look("t").owner != *(uint64_t *)arg;
-}
-
-static bool one_waits(void *arg)
-{
-    (void)arg;
-    return look("t").waiting == 1;
 }
 
 static void sleep_ms(int ms)
@@ -84,7 +61,7 @@ static void lose(bool in_line)
     CHECK_EQ(look("t").lease_ms, LEASE);
     if (in_line) {
         agent_send(b, "claim t -1");
-        CHECK(wait_until(one_waits, NULL, PATIENCE));
+        CHECK(line_has("t", 1));
     }
     int64_t begin = now_ms(); /* before the last sign of life */
     if (too_slow(created, agent_do(a, "put t k v")))
@@ -225,7 +202,7 @@ static void kill_in_a_transaction(bool stopped)
     if (too_slow(created, agent_do(a, "put t k v")))
         return;
     agent_send(b, "claim t -1");
-    CHECK(wait_until(one_waits, NULL, PATIENCE));
+    CHECK(line_has("t", 1));
     int rc = agent_do(a, "begin t");
     rc = rc ? rc : agent_do(a, "put t k w");
     rc = rc ? rc : agent_do(a, "del t k");
@@ -343,7 +320,7 @@ static void r1_without_a_transaction(void)
     DO(a, 0, "create u");
     DO(a, 0, "begin u"); /* of another table */
     agent_send(b, "claim t -1");
-    CHECK(wait_until(one_waits, NULL, PATIENCE));
+    CHECK(line_has("t", 1));
     CHECK_RC(force("t"), 0);
     CHECK_RC(agent_answer(b, PATIENCE), 0);
     DO(a, -ESTALE, "put t k v");
@@ -428,8 +405,7 @@ static void r3_another_user(void)
         test_skip("it takes root to be another user");
         return;
     }
-    REQUIRE_EQ(keeper_start((const char *const[]){"--socket-mode", "0666", NULL}), 0);
-    eye = test_open("eye");
+    look_on_by((const char *const[]){"--socket-mode", "0666", NULL});
     struct agent *a = agent_new("a"), *nobody = agent_new(NULL);
     DO(a, 0, "create t mode=0666");
     DO(a, 0, "begin t");
