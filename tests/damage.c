@@ -324,7 +324,7 @@ static int read_all(struct heir_table *t)
     static char value[20000];
     struct heir_account account;
     struct heir_info info;
-    uint64_t count = 0, findings = 0;
+    uint64_t count = 0, findings = 0, lost;
     char key[32];
     for (uint64_t i = 0; i < KEYS; i++) {
         size_t room = sizeof value, key_len = make_key(key, i);
@@ -341,6 +341,7 @@ static int read_all(struct heir_table *t)
     room = sizeof value;
     heir_last(t, value, &room);
     heir_foreach(t, visit, &count);
+    heir_salvage(t, visit, &count, &lost);
     heir_range(t, "key 1", 5, "key 5", 5, visit, &count);
     heir_range_reverse(t, NULL, 0, NULL, 0, visit, &count);
     heir_feed_open(t, &(struct heir_feed_options){.from = 1}, &feed);
@@ -369,7 +370,7 @@ static int use(struct heir *client, struct heir_table *t, struct rnd *rnd)
 {
     struct heir_snapshot *snapshot = NULL;
     const void *view;
-    uint64_t count = 0;
+    uint64_t count = 0, lost;
     char key[32];
     size_t len;
     int rc = read_all(t);
@@ -389,6 +390,7 @@ static int use(struct heir *client, struct heir_table *t, struct rnd *rnd)
     heir_snapshot_close(snapshot);
     heir_begin(t);
     heir_foreach(t, visit, &count);
+    heir_salvage(t, visit, &count, &lost);
     write_something(t, rnd);
     heir_values(t, key, make_key(key, 1), visit, &count);
     heir_abort(t);

@@ -45,7 +45,7 @@ static void in_bash(void)
     TAB("--namespace x du", "dump ");
     TAB("nonsense ''", " ");
     TAB("--j", "--json ");
-    TAB("dump --", "--format --help --json --namespace --output --socket ");
+    TAB("dump --", "--format --help --json --namespace --output --salvage --socket ");
     TAB("rm --y", "--yes ");
     TAB("ls --y", " ");
     TAB("revoke --fo", "--force ");

@@ -71,6 +71,14 @@ int heir_foreach(struct heir_table *t, heir_visit *visit, void *arg)
     return visit == NULL ? -EINVAL : visit_what(t, &(struct walk_what){.key = NULL}, false, visit, arg);
 }
 
+int heir_salvage(struct heir_table *t, heir_visit *visit, void *arg, uint64_t *lost)
+{
+    if (visit == NULL || lost == NULL)
+        return -EINVAL;
+    *lost = 0;
+    return visit_what(t, &(struct walk_what){.lost = lost}, false, visit, arg);
+}
+
 int heir_values(struct heir_table *t, const void *key, size_t key_len, heir_visit *visit, void *arg)
 {
     if (visit == NULL || key == NULL)

@@ -26,6 +26,7 @@ struct walk {
     const struct walk_what *what;
     struct batch batch;
     bool done, any;
+    uint64_t lost;
     uint64_t position;  /* in a set: what comes next */
     struct range range; /* in a tree: what is left */
     struct bag_range of_key;
@@ -101,6 +102,37 @@ static int add(struct walk *w, const struct version *v)
     return batch_add(&w->batch, v->data + BAG_LENGTH, key_len - BAG_EXTRA, version_value(v, key_len), value_len);
 }
 
+/* 0 in place of -EUCLEAN, where that is to be passed over. */
+static int pass_over(struct walk *w, int r)
+{
+    if (r != -EUCLEAN || w->what->lost == NULL)
+        return r;
+    w->lost++;
+    return 0;
+}
+
+/* Is the object added last what the slot is about? A reader takes that on trust; in a tree, all but that it has a key.
+ */
+static int check_added(struct walk *w, size_t before, uint64_t slot)
+{
+    struct entry entry;
+    const uint8_t *added = w->batch.data + before;
+
+    if (w->what->lost == NULL)
+        return 0;
+    memcpy(&entry, added, sizeof entry);
+    if (ordered(w->s) ? entry.key_len != 0 : index_hash(w->s, added + sizeof entry, entry.key_len) == slot_hash(slot))
+        return 0;
+    w->batch.used = before;
+    return -EUCLEAN;
+}
+
+static void next_segment(struct walk *w, uint64_t depth)
+{
+    w->position = (w->position | ((UINT64_C(1) << (POSITION_BITS - depth)) - 1)) + 1;
+    w->done = w->position >> POSITION_BITS != 0;
+}
+
 /* Add the objects of the segment at the position, and go on to the next. */
 static int collect_segment(struct walk *w)
 {
@@ -111,21 +143,26 @@ static int collect_segment(struct walk *w)
 
     if (depth > INDEX_DEPTH_MAX)
         return -EUCLEAN;
-    if (index_word(s, dir, reverse((uint32_t)w->position) & ((UINT64_C(1) << depth) - 1), &word) != 0)
-        return -EUCLEAN;
-    const word_t *slots = at(s, index_offset(word), PAGE_BYTES);
-    if (slots == NULL)
-        return -EUCLEAN;
+    const word_t *slots = NULL;
+    if (index_word(s, dir, reverse((uint32_t)w->position) & ((UINT64_C(1) << depth) - 1), &word) == 0)
+        slots = at(s, index_offset(word), PAGE_BYTES);
+    if (slots == NULL) {
+        next_segment(w, depth);
+        return pass_over(w, -EUCLEAN);
+    }
     for (unsigned i = 0; i < INDEX_SEGMENT_SLOTS; i++) {
         uint64_t slot = get(&slots[i]);
         /* after a rollback a segment may be whole again of which we have visited one half */
         if (slot_version(slot) == 0 || reverse(slot_hash(slot) >> INDEX_GROUP_BITS) < w->position)
             continue;
-        if ((r = version_known(s, w->snap, slot_version(slot), &v)) < 0 || (v != NULL && (r = add(w, v)) < 0))
+        size_t before = w->batch.used;
+        r = version_known(s, w->snap, slot_version(slot), &v);
+        if (r == 0 && v != NULL && (r = add(w, v)) == 0)
+            r = check_added(w, before, slot);
+        if ((r = pass_over(w, r)) < 0)
             return r;
     }
-    w->position = (w->position | ((UINT64_C(1) << (POSITION_BITS - index_depth(word))) - 1)) + 1;
-    w->done = w->position >> POSITION_BITS != 0;
+    next_segment(w, index_depth(word));
     return 0;
 }
 
@@ -183,18 +220,24 @@ static int collect_leaf(struct walk *w)
     struct version *v;
     int r = tree_portion(s, index_directory(s, w->snap), &w->range, &p);
 
+    w->done = r < 0; /* where the next leaf is nobody knows then */
     if (r < 0)
-        return r;
+        return pass_over(w, r);
     for (unsigned i = 0; i < p.count && !w->what->first; i++) {
         version_prefetch(s, p.slots[i]);
     }
     for (unsigned i = 0; i < p.count; i++) {
         unsigned j = w->range.reverse ? p.count - 1 - i : i;
-        if ((r = version_known(s, w->snap, slot_version(p.slots[j]), &v)) < 0)
+        if ((r = version_known(s, w->snap, slot_version(p.slots[j]), &v)) < 0 && (r = pass_over(w, r)) == 0)
+            continue;
+        if (r < 0)
             return r;
         if (v == NULL || ((j < p.sure_from || j >= p.sure_to) && !wanted(w, v)))
             continue;
-        if ((r = add(w, v)) < 0)
+        size_t before = w->batch.used;
+        if ((r = add(w, v)) == 0)
+            r = check_added(w, before, p.slots[j]);
+        if ((r = pass_over(w, r)) < 0)
             return r;
         if (w->what->first) {
             w->done = true;
@@ -202,6 +245,8 @@ static int collect_leaf(struct walk *w)
         }
     }
     r = go_on_at(w, p.bound);
+    if (r == -EUCLEAN && (r = pass_over(w, r)) == 0)
+        w->done = true;
     if (r == 0 && !w->done)
         tree_prefetch_beside(s, &p);
     return r;
@@ -244,7 +289,7 @@ static int collect_true(struct walk *w)
     for (;;) {
         struct sight sight = {.snap = w->snap};
         size_t used = w->batch.used;
-        uint64_t position = w->position;
+        uint64_t position = w->position, lost = w->lost;
         sight_refresh(w->s, &sight);
         int r = collect(w);
         switch (sight_check(w->s, &sight)) {
@@ -256,6 +301,7 @@ static int collect_true(struct walk *w)
             return sight_gone(w->s);
         case SIGHT_AGAIN:
             w->position = position;
+            w->lost = lost;
             w->batch.used = used;
             w->done = false;
         }
@@ -272,6 +318,7 @@ static int walk_begin(struct walk *w, const struct store *s, const struct walk_w
     w->range = what->range;
     w->batch = (struct batch){.data = w->small, .room = sizeof w->small};
     w->of_key.memory = NULL;
+    w->lost = 0;
     w->next = 0;
     for (unsigned i = 0; i < 2; i++) {
         w->bounds[i].data = w->bounds[i].small;
@@ -289,6 +336,7 @@ static void walk_from(struct walk *w, uint64_t snap)
 {
     w->snap = snap;
     w->position = 0;
+    w->lost = 0;
     w->any = false;
     w->done = w->what->range.from != NULL && w->what->range.to != NULL &&
               racy_order(w->what->range.from, w->what->range.from_len, w->what->range.to, w->what->range.to_len) >= 0;
@@ -298,6 +346,8 @@ static void walk_from(struct walk *w, uint64_t snap)
 
 static void walk_end(struct walk *w)
 {
+    if (w->what->lost != NULL)
+        *w->what->lost = w->lost;
     free(w->batch.allocated);
     for (unsigned i = 0; i < 2; i++)
         free(w->bounds[i].allocated);

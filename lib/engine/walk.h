@@ -14,8 +14,9 @@ struct walk_what {
     struct range range; /* with an ordered index */
     const void *key;    /* of this key alone; then range is not looked at */
     size_t key_len;
-    bool after; /* without the key range.from itself */
-    bool first; /* the first object alone */
+    bool after;     /* without the key range.from itself */
+    bool first;     /* the first object alone */
+    uint64_t *lost; /* not NULL: pass over what is damaged, and how often that was */
 };
 
 /* Of a key, or of the first alone, -ENOENT when there is none.

@@ -28,7 +28,7 @@ struct dump {
     FILE *file;
     json_t *objects; /* in place of the file */
     struct progress progress;
-    uint64_t count;
+    uint64_t count, lost;
     int output_error;
 };
 
@@ -121,6 +121,8 @@ static int walk_pinned(struct dump *dump)
 
 static int walk(struct dump *dump, struct heir_table *table)
 {
+    if (dump->ctl->salvage)
+        return heir_salvage(table, add_object, dump, &dump->lost);
     bool large = dump->info.bytes_used > SMALL_BYTES;
     int error = large ? walk_pinned(dump) : heir_foreach(table, add_object, dump);
     if (large && error == -ENOTSUP)
@@ -153,6 +155,7 @@ static enum exit_status print_result(const struct dump *dump)
             json_object_set_new(object, "file", json_text(ctl->output));
             json_object_set_new(object, "count", json_integer((json_int_t)dump->count));
         }
+        json_object_set_new(object, "lost", json_integer((json_int_t)dump->lost));
         return json_print(object);
     }
     if (ctl->output != NULL)
@@ -192,11 +195,24 @@ static enum exit_status dump_table(struct dump *dump, struct heir_table *table)
                         "the table '%s' was not dumped: it ran out of space, and the state that was being read was "
                         "given up after %" PRIu64 " objects; dump faster, or give it more max_bytes",
                         ctl->args[0], dump->count);
+    if (error == -EUCLEAN && !ctl->salvage)
+        return ctl_fail(ctl, REFUSED, error,
+                        "the table '%s' was not dumped: it is damaged; heirctl dump --salvage %s prints what can be "
+                        "read, heirctl check %s what is wrong",
+                        ctl->args[0], ctl->args[0], ctl->args[0]);
     if (error < 0)
         return ctl_fail_error(ctl, error, "the table '%s' was not dumped", ctl->args[0]);
     if (output_error < 0)
         return fail_output(ctl, output_error);
-    return print_result(dump);
+    enum exit_status status = print_result(dump);
+    if (dump->lost == 0 || status != DONE)
+        return status;
+    struct ctl plain = *ctl;
+    plain.json = false; /* the object that was printed has it, too */
+    return ctl_fail(&plain, REFUSED, -EUCLEAN,
+                    "the table '%s' is damaged: %" PRIu64 " objects were read, and in %" PRIu64
+                    " places something could not be",
+                    ctl->args[0], dump->count, dump->lost);
 }
 
 static enum exit_status run(struct ctl *ctl)
@@ -225,7 +241,7 @@ static enum exit_status run(struct ctl *ctl)
 
 const struct verb verb_dump = {
     .name = "dump",
-    .arguments = "TABLE [--format print|bytevalue] [--output FILE]",
+    .arguments = "TABLE [--format print|bytevalue] [--output FILE] [--salvage]",
     .line = "print all objects, as mdb_load, db_load and load read them",
     .text =
         "One committed state, in the text format of LMDB's mdb_dump and Berkeley DB's db_dump: to stdout, or to FILE,\n"
@@ -235,13 +251,17 @@ const struct verb verb_dump = {
         "in the order of their insertion.\n"
         "  --format print      printable ASCII as it is, all else as \\ and two hexadecimal digits (the default)\n"
         "  --format bytevalue  two hexadecimal digits a byte\n"
+        "  --salvage           of a damaged table, what can be read; exit status 1 when something could not be. Keys "
+        "are\n"
+        "                      checked as far as they can be, values are not\n"
         "mdb_load takes up to 1 MiB unless it is told otherwise, by a line before the second one of the dump:\n"
         "  heirctl dump t | sed '1a mapsize=1073741824' | mdb_load -n t.mdb\n"
         "\n"
         "--json:\n"
         "  {\"table\": text, \"type\": \"set\"|\"ordered-set\"|\"bag\"|\"duplicate-bag\",\n"
-        "   \"objects\": [{\"key\": text, \"value\": text}]}, or with --output: \"file\": text, \"count\": number\n",
-    .options = "--format --output ",
+        "   \"objects\": [{\"key\": text, \"value\": text}]}, or with --output: \"file\": text, \"count\": number;\n"
+        "   and \"lost\": number of places that could not be read, with --salvage\n",
+    .options = "--format --output --salvage ",
     .min_args = 1,
     .max_args = 1,
     .run = run,

@@ -23,7 +23,7 @@ enum exit_status { DONE = 0, REFUSED = 1, WRONG_USAGE = 2, NO_KEEPER = 3 };
 struct ctl {
     const char *ns, *socket; /* as given; NULL: the library's default */
     const char *restarts, *format, *output, *batch, *type, *max_bytes, *count; /* options of verbs; NULL: not given */
-    bool json, help, version, yes, force, follow, prometheus, dry_run, integer, changes, no_pin;
+    bool json, help, version, yes, force, follow, prometheus, dry_run, integer, changes, no_pin, salvage;
     const struct verb *verb; /* NULL until it is known */
     char **args;             /* the verb's arguments; a NULL behind the last */
     int nargs;

@@ -30,6 +30,7 @@ const struct flag flag_list[] = {
     {"--prometheus", "print Prometheus' text format", offsetof(struct ctl, prometheus), false},
     {"--changes", "each committed change, too", offsetof(struct ctl, changes), false},
     {"--no-pin", "let nothing be held for it", offsetof(struct ctl, no_pin), false},
+    {"--salvage", "of a damaged table, what can be read", offsetof(struct ctl, salvage), false},
     {"--dry-run", "change nothing", offsetof(struct ctl, dry_run), false},
     {NULL, NULL, 0, false},
 };
