@@ -65,6 +65,13 @@ static void on_signal(int signal)
 
 /* ---- Looking ------------------------------------------------------------------------------------------ */
 
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 static int add_table(const struct heir_info *info, int error, void *arg)
 {
     struct look *look = arg;
@@ -109,12 +116,10 @@ static void set_rates(struct screen *s)
 
 static int look(struct screen *s)
 {
-    struct timespec now;
     look_free(&s->before);
     s->before = s->now;
     s->now = (struct look){0};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    s->now.when_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    s->now.when_ns = now_ns();
     int error = heir_inspect_tables(s->ctl->ns, add_table, &s->now);
     if (error == 0)
         error = people_load(s->ctl, &s->now.people);
@@ -374,22 +379,23 @@ static bool take_key(struct screen *s, int key)
     return key != 'q';
 }
 
+/* Of tens of thousands of tables a look takes longer than it is to be until the next: keys are taken all the same. */
 static bool wait_for_look(struct screen *s)
 {
-    struct timespec now;
-    for (;;) {
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        uint64_t passed = ((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec - s->now.when_ns) / 1000000;
-        if (passed >= LOOK_MS || ended != 0)
-            return ended == 0;
-        timeout((int)(LOOK_MS - passed));
+    uint64_t took = (now_ns() - s->now.when_ns) / 1000000, pause = took * 2 > LOOK_MS ? took * 2 : LOOK_MS;
+    while (ended == 0) {
+        uint64_t passed = (now_ns() - s->now.when_ns) / 1000000;
+        timeout(passed < pause ? (int)(pause - passed) : 0);
         int key = getch();
+        if (key == ERR && passed >= pause)
+            return true;
         if (key == ERR)
             continue;
         if (!take_key(s, key))
             return false;
         draw(s); /* also in a window of another size, which curses knows by now */
     }
+    return false;
 }
 
 static enum exit_status run(struct ctl *ctl)
