@@ -152,7 +152,8 @@ static bool check_header(struct pass *c)
     }
     c->objects = get(&v->objects[c->past.committed & 1]);
     uint64_t frontier = pass_word(c, &l->frontier);
-    if (frontier < s->heap_first || frontier > limit)
+    /* the limit again, which is raised first */
+    if (frontier < s->heap_first || frontier > readable(s) / PAGE_BYTES)
         wrong(c, 1, "the heap in use is longer than what is backed", frontier, limit);
     /* a long log may stand in what its transaction has freed; it is given back when it is rolled back */
     else if (frontier * PAGE_BYTES > floor && c->past.count == 0)
@@ -228,6 +229,7 @@ int pass_run(const struct store *s, struct findings *found, struct heir_account 
 {
     struct pass c = {.s = s, .reached = s->heap_first};
     uint64_t lost;
+    int r = 1;
 
     /* which could be anything: then nothing is said of it */
     *account = (struct heir_account){.slack = s->bytes};
@@ -250,6 +252,7 @@ int pass_run(const struct store *s, struct findings *found, struct heir_account 
         if (!c.found.no_memory) {
             check_numbers(&c);
             close_account(&c, lost, account);
+            r = 0;
         }
     }
     past_end(&c.past);
@@ -258,5 +261,5 @@ int pass_run(const struct store *s, struct findings *found, struct heir_account 
     free(c.clearings);
     findings_sort(&c.found);
     *found = c.found;
-    return c.found.no_memory ? -ENOMEM : 0;
+    return c.found.no_memory ? -ENOMEM : r;
 }

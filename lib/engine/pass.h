@@ -31,7 +31,7 @@ struct pass {
     struct findings found;
 };
 
-/* Look once. *found: sorted, to be freed also on an error. -ENOMEM. */
+/* Look once. *found: sorted, to be freed also on an error. 0; 1: no further than at the header; -ENOMEM. */
 int pass_run(const struct store *s, struct findings *found, struct heir_account *account);
 
 /* ---- Between the pass's own files ----------------------------------------------------------------------- */

@@ -182,7 +182,7 @@ static enum step go_down(struct pass *c, struct tour *t, struct held *leaf)
     for (unsigned level = (unsigned)levels; level-- > 1 && now.offset != 0;) {
         const uint64_t offset = now.offset;
         const bool fits = copy_node(c, offset, (uint64_t *)&node, sizeof node);
-        if (!past_stands(&c->past))
+        if (!past_stands(&c->past) || (!fits && past_moved(&c->past))) /* newer than what we know to be in use */
             return STEP_AGAIN;
         if (is_new(t, level, now)) {
             /* also one whose block has been another node, and met as that, is gone through: the keys lead to the end */
@@ -216,7 +216,7 @@ static enum step tree_step(struct pass *c, struct tour *t)
         to = (struct edge){c->bounds[1], t->high.len};
         racy_copy(c->bounds[1], t->high.key, t->high.len);
     }
-    if (!past_stands(&c->past))
+    if (!past_stands(&c->past) || (now.offset != 0 && !fits && past_moved(&c->past)))
         return STEP_AGAIN;
     if (now.offset != 0 && is_new(t, 0, now)) {
         pass_hold_all(c, now.offset, PART_INDEX, sizeof leaf);

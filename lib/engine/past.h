@@ -34,6 +34,12 @@ static inline uint64_t past_word(const struct past *p, const word_t *word)
     return likely(p->count == 0) ? get(word) : past_old(p, word);
 }
 
+/* Has something been committed or rolled back since the last past_follow()? */
+static inline bool past_moved(const struct past *p)
+{
+    return get(&view_of(p->s)->committed) != p->committed || get(&view_of(p->s)->rollbacks) != p->rollbacks;
+}
+
 /* Is all that could be reached at the last past_follow() still there, whatever has been committed since? As
  * sight_check(): what has been superseded is used again only when the horizon is beyond it. */
 static inline bool past_stands(const struct past *p)
