@@ -204,6 +204,7 @@ static void tear_down(void)
 
 static int run_all(const struct test_suite *suites, const char *only, const char *program)
 {
+    bool but = only && only[0] == '-';
     unsigned tests = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
@@ -216,7 +217,7 @@ static int run_all(const struct test_suite *suites, const char *only, const char
     for (; suites->name; suites++) {
         CU_pSuite suite = CU_add_suite_with_setup_and_teardown(suites->name, suites->init, NULL, set_up, tear_down);
         for (const struct test *test = suites->tests; suite && test->name; test++) {
-            if (only && !strstr(test->name, only))
+            if (only && (strstr(test->name, only + but) != NULL) == but)
                 continue;
             if (CU_add_test(suite, test->name, test->run))
                 tests++;

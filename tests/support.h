@@ -61,9 +61,9 @@ struct test_suite {
 /*
  * Run the suites (the array ends with a NULL name) and return what main() shall return: 0, 1 when something failed, 77
  * when everything was skipped. The last line on stdout is "PROGRAM: N passed, N failed, N skipped" (PROGRAM without
- * "test-"). Arguments: a number is the seed, a word runs only the tests whose names contain it. The tests run in a
- * child of the calling process; HEIR_TEST_NOFORK=1 runs them in it, for a debugger; HEIR_TEST_CORE=1 lets crashes leave
- * a core file.
+ * "test-"). Arguments: a number is the seed, a word runs only the tests whose names contain it, with a dash before it
+ * all the others. The tests run in a child of the calling process; HEIR_TEST_NOFORK=1 runs them in it, for a debugger;
+ * HEIR_TEST_CORE=1 lets crashes leave a core file.
  */
 int test_main(int argc, char **argv, const struct test_suite *suites);
 
