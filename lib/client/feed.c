@@ -9,11 +9,11 @@
 #include "feed.h"
 #include "client.h"
 #include "read.h"
+#include "shm.h"
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
-#define ROLL_MS    250
+#define ROLL_NS    UINT64_C(250000000)
 #define ROLL_BYTES (1u << 20)
 
 struct heir_feed {
@@ -23,19 +23,12 @@ struct heir_feed {
     struct cds_list_head list; /* of the client's, under its lock; of heir_inspect_open(): none */
     bool hold;
     uint64_t held, ahead; /* pinned states, 0: none. All after `held` is there; `ahead` is not read yet */
-    uint64_t rolled_ms;   /* when the keeper was last asked for a pin */
+    uint64_t rolled_ns;   /* when the keeper was last asked for a pin */
     uint64_t bytes;       /* copied since then */
     struct feed feed;
 };
 
 /* ---- What is held ----------------------------------------------------------------------------------------- */
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static void let_go(struct heir_feed *f, uint64_t *pin)
 {
@@ -58,7 +51,7 @@ static void take_ahead(struct heir_feed *f)
 
 static void roll(struct heir_feed *f)
 {
-    uint64_t horizon = get(&view_of(f->store)->horizon), now = now_ms();
+    uint64_t horizon = get(&view_of(f->store)->horizon), now = clock_mono_ns();
 
     if (f->ahead != 0 && (f->feed.read >= f->ahead || f->ahead < horizon)) {
         let_go(f, &f->held);
@@ -67,11 +60,11 @@ static void roll(struct heir_feed *f)
     }
     if (f->held != 0 && f->held < horizon) { /* broken: another one at once */
         let_go(f, &f->held);
-        f->rolled_ms = 0;
+        f->rolled_ns = 0;
     }
-    if (f->ahead == 0 && f->held != f->feed.read && (f->bytes > ROLL_BYTES || now - f->rolled_ms > ROLL_MS)) {
+    if (f->ahead == 0 && f->held != f->feed.read && (f->bytes > ROLL_BYTES || now - f->rolled_ns > ROLL_NS)) {
         take_ahead(f);
-        f->rolled_ms = now;
+        f->rolled_ns = now;
     }
 }
 
@@ -103,7 +96,7 @@ int heir_feed_open(struct heir_table *t, const struct heir_feed_options *options
     else
         *f = (struct heir_feed){.table = t, .store = &m->reader, .life = t->life, .hold = options->hold != 0};
     if (r == 0 && f->hold && (r = pin_take(t, &f->ahead)) == 0)
-        f->rolled_ms = now_ms();
+        f->rolled_ns = clock_mono_ns();
     if (r < 0) {
         free(f);
         atomic_fetch_sub(&t->users, 1);
