@@ -4,7 +4,6 @@
 #include "owned.h"
 #include "robust.h"
 #include "shm.h"
-#include <dirent.h>
 #include <errno.h>
 #include <heir/inspect.h>
 #include <stdio.h>
@@ -14,35 +13,36 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The names of all objects of a kind, without their prefix. */
+/* Names of objects, without their prefix. */
+struct names {
+    char **list;
+    size_t count;
+};
+
+static int note_name(const char *object, const char *name, void *arg)
+{
+    struct names *names = arg;
+    char **more = realloc(names->list, (names->count + 1) * sizeof *more);
+    char *copy = strdup(name);
+
+    (void)object;
+    if (more != NULL)
+        names->list = more;
+    if (more == NULL || copy == NULL) {
+        free(copy);
+        return -ENOMEM;
+    }
+    names->list[names->count++] = copy;
+    return 0;
+}
+
 static int list_names(const char *ns, char kind, char ***names, size_t *count)
 {
-    char prefix[SHM_NAME_ROOM];
-    struct dirent *entry;
-    DIR *folder = opendir(SHM_FOLDER);
-
-    *names = NULL;
-    *count = 0;
-    if (folder == NULL)
-        return -errno;
-    shm_name(prefix, ns, kind, NULL);
-    size_t len = strlen(prefix + 1);
-    while ((entry = readdir(folder)) != NULL) {
-        if (strncmp(entry->d_name, prefix + 1, len) != 0)
-            continue;
-        char **more = realloc(*names, (*count + 1) * sizeof *more);
-        char *name = strdup(entry->d_name + len);
-        if (more != NULL)
-            *names = more;
-        if (more == NULL || name == NULL) {
-            free(name);
-            closedir(folder);
-            return -ENOMEM;
-        }
-        (*names)[(*count)++] = name;
-    }
-    closedir(folder);
-    return 0;
+    struct names all = {0};
+    int r = shm_each(ns, kind, note_name, &all);
+    *names = all.list;
+    *count = all.count;
+    return r;
 }
 
 static void free_names(char **names, size_t count)

@@ -2,6 +2,7 @@
 /* Shared-memory objects; see shm.h. */
 #include "shm.h"
 #include "atomics.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -54,6 +55,26 @@ int shm_open_object(const char *name, bool writable)
 {
     int fd = shm_open(name, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0);
     return fd < 0 ? -errno : fd;
+}
+
+int shm_each(const char *ns, char kind, shm_found *found, void *arg)
+{
+    char prefix[SHM_NAME_ROOM];
+    struct dirent *entry;
+    DIR *folder = opendir(SHM_FOLDER);
+    int r = 0;
+
+    if (folder == NULL)
+        return -errno;
+    shm_name(prefix, ns, kind, NULL);
+    while (r == 0 && (entry = readdir(folder)) != NULL) {
+        char object[sizeof entry->d_name + 1];
+        snprintf(object, sizeof object, "/%s", entry->d_name);
+        if (strncmp(object, prefix, strlen(prefix)) == 0)
+            r = found(object, object + strlen(prefix), arg);
+    }
+    closedir(folder);
+    return r;
 }
 
 int shm_remove(const char *name)

@@ -23,6 +23,11 @@ int shm_open_object(const char *name, bool writable);
 
 int shm_remove(const char *name);
 
+/* `found` is called for each object of a kind, with its name and what that has behind heir.NS.KIND.; it may remove it.
+ * Returns what it returned if that is not 0, which ends it; -errno. */
+typedef int shm_found(const char *object, const char *name, void *arg);
+int shm_each(const char *ns, char kind, shm_found *found, void *arg);
+
 /* Rename without replacing: -EEXIST. */
 int shm_move(const char *from, const char *to);
 

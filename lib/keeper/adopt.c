@@ -14,7 +14,6 @@
 #include "shm.h"
 #include "space.h"
 #include "state.h"
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,44 +35,40 @@ int adopt_missing(const struct heir_keeper *k, const char *name)
 
 typedef int visit_object(struct heir_keeper *k, const char *name, int fd, uint64_t bytes);
 
-/* All objects of a kind. `name` is the part after heir.NS.KIND. */
+struct scan {
+    struct heir_keeper *keeper;
+    char kind;
+    visit_object *visit;
+};
+
+static int look(const char *object, const char *name, void *arg)
+{
+    const struct scan *scan = arg;
+    struct heir_keeper *k = scan->keeper;
+    struct stat st;
+    int r = 0, fd = shm_open_object(object, true);
+
+    if (fd == -EMFILE || fd == -ENFILE ||
+        fd == -ENOMEM) /* whose owner is alive cannot be told by half of the clients */
+        return fd;
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        keeper_log(k, HEIR_LOG_ERROR, "%s: cannot be opened (%s), set aside", object, strerror(fd < 0 ? -fd : errno));
+        if (scan->kind == 't') {
+            k->damaged++;
+            journal_name(k, HEIR_DAMAGED, name);
+        }
+    } else {
+        r = scan->visit(k, name, fd, (uint64_t)st.st_size);
+    }
+    if (fd >= 0)
+        close(fd);
+    return r;
+}
+
+/* All objects of a kind. */
 static int scan(struct heir_keeper *k, char kind, visit_object *visit)
 {
-    char prefix[SHM_NAME_ROOM];
-    struct dirent *entry;
-    DIR *folder = opendir(SHM_FOLDER);
-    int r = 0;
-
-    if (folder == NULL)
-        return -errno;
-    shm_name(prefix, k->ns, kind, NULL);
-    while (r == 0 && (entry = readdir(folder)) != NULL) {
-        char object[sizeof entry->d_name + 1];
-        struct stat st;
-        if (strncmp(entry->d_name, prefix + 1, strlen(prefix + 1)) != 0)
-            continue;
-        snprintf(object, sizeof object, "/%s", entry->d_name);
-        int fd = shm_open_object(object, true);
-        if (fd == -EMFILE || fd == -ENFILE ||
-            fd == -ENOMEM) { /* whose owner is alive cannot be told by half of the clients */
-            closedir(folder);
-            return fd;
-        }
-        if (fd < 0 || fstat(fd, &st) < 0) {
-            keeper_log(k, HEIR_LOG_ERROR, "%s: cannot be opened (%s), set aside", object,
-                       strerror(fd < 0 ? -fd : errno));
-            if (kind == 't') {
-                k->damaged++;
-                journal_name(k, HEIR_DAMAGED, object + strlen(prefix));
-            }
-        } else {
-            r = visit(k, object + strlen(prefix), fd, (uint64_t)st.st_size);
-        }
-        if (fd >= 0)
-            close(fd);
-    }
-    closedir(folder);
-    return r;
+    return shm_each(k->ns, kind, look, &(struct scan){k, kind, visit});
 }
 
 static void remove_object(struct heir_keeper *k, char kind, const char *name)

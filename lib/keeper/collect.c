@@ -11,7 +11,6 @@
 #include "robust.h"
 #include "shm.h"
 #include "state.h"
-#include <dirent.h>
 #include <errno.h>
 #include <heir/admin.h>
 #include <stdio.h>
@@ -23,6 +22,7 @@
 
 struct collection {
     struct heir_keeper *keeper;
+    char kind;           /* of what is looked at now */
     bool remove, closed; /* closed: not everything may be opened */
     heir_leftover_found *found;
     void *arg;
@@ -103,8 +103,9 @@ static int look_at_client(struct collection *all, const char *name, int fd, uint
 
 /* ---- All of it ---------------------------------------------------------------------------------------- */
 
-static int look(struct collection *all, char kind, const char *object, const char *name)
+static int look(const char *object, const char *name, void *arg)
 {
+    struct collection *all = arg;
     struct stat st;
     int r = 0, fd = shm_open_object(object, true);
 
@@ -115,14 +116,14 @@ static int look(struct collection *all, char kind, const char *object, const cha
     if (fd < 0 || fstat(fd, &st) < 0)
         all->closed = true;
     else
-        r = kind == 't' ? look_at_table(all, name, fd, (uint64_t)st.st_size)
-                        : look_at_client(all, name, fd, (uint64_t)st.st_size);
+        r = all->kind == 't' ? look_at_table(all, name, fd, (uint64_t)st.st_size)
+                             : look_at_client(all, name, fd, (uint64_t)st.st_size);
     if (fd >= 0)
         close(fd);
     if (r <= 0)
         return r;
     struct heir_leftover leftover = {
-        .kind = kind, .why = (enum heir_leftover_why)r, .bytes = (uint64_t)st.st_blocks * 512};
+        .kind = all->kind, .why = (enum heir_leftover_why)r, .bytes = (uint64_t)st.st_blocks * 512};
     name_show(name, leftover.name);
     if (all->remove && (r = shm_remove(object)) < 0)
         return r;
@@ -131,22 +132,8 @@ static int look(struct collection *all, char kind, const char *object, const cha
 
 static int scan(struct collection *all, char kind)
 {
-    char prefix[SHM_NAME_ROOM];
-    struct dirent *entry;
-    DIR *folder = opendir(SHM_FOLDER);
-    int r = 0;
-
-    if (folder == NULL)
-        return -errno;
-    shm_name(prefix, all->keeper->ns, kind, NULL);
-    while (r == 0 && (entry = readdir(folder)) != NULL) {
-        char object[sizeof entry->d_name + 1];
-        snprintf(object, sizeof object, "/%s", entry->d_name);
-        if (strncmp(object, prefix, strlen(prefix)) == 0)
-            r = look(all, kind, object, object + strlen(prefix));
-    }
-    closedir(folder);
-    return r;
+    all->kind = kind;
+    return shm_each(all->keeper->ns, kind, look, all);
 }
 
 int heir_collect(const char *ns, bool remove, heir_leftover_found *found, void *arg)
