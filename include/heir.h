@@ -156,6 +156,8 @@ HEIR_API int heir_fd(const struct heir *client);
  * inherited, or claimed: every epoch's event comes exactly once, also to one who called heir_claim() and
  * has its handle already; creating a table makes none); HEIR_EVENT_LOST: it owns it no longer without
  * having given it (revoked); HEIR_EVENT_KEEPER_DOWN and _UP: control calls will wait, or work again.
+ * A table is handed on before the keeper looks how its owner died, which takes it some microseconds: an event that
+ * tells of a death waits for that, if the keeper is stopped or killed just then for a second at most.
  * Killed inside: the event is the next owner's, or nobody's; the table is not lost.
  */
 HEIR_API int heir_wait(struct heir *client, int timeout_ms, struct heir_event *event);
@@ -174,7 +176,7 @@ enum heir_reason {
 /* How the client ended that owned the table before, when it did. */
 enum heir_cause {
     HEIR_CAUSE_NONE,    /* it did not: claimed, given, released, revoked */
-    HEIR_CAUSE_UNKNOWN, /* it ended, and nobody knows how */
+    HEIR_CAUSE_UNKNOWN, /* it ended, and nobody knows how (heir_info(): or not yet) */
     HEIR_CAUSE_SIGNAL,  /* code: the signal's number */
     HEIR_CAUSE_EXIT,    /* code: the exit status */
     HEIR_CAUSE_THREAD   /* its thread ended, or called exec, and the process lives */
@@ -637,8 +639,8 @@ HEIR_API int heir_check(struct heir_table *table, heir_finding *finding, void *a
 /*
  * heir_foreach() of a table that is damaged: what cannot be read is passed over. *lost: how many times; behind one of
  * them may have been a whole part of the index, so 0 means all of it, and 1 not that one object is missing. Keys of a
- * set are checked by their hash, other keys and values are not. All else is as of heir_foreach(); -EUCLEAN when not even
- * the beginning of the index is there.
+ * set are checked by their hash, other keys and values are not. All else is as of heir_foreach(); -EUCLEAN when not
+ * even the beginning of the index is there.
  */
 HEIR_API int heir_salvage(struct heir_table *table, heir_visit *visit, void *arg, uint64_t *lost);
 

@@ -10,7 +10,8 @@
  * A keeper that was killed is followed by a new one. Then, within a deadline, of the table that the scene is about:
  *  - one who is alive owns it, or the keeper; the one that the scene says, where it says one;
  *  - who owns it can write, and nobody else;
- *  - each epoch was told at most once to whom it concerns, in order, and that of the last owner was told;
+ *  - each epoch was told at most once to whom it concerns, in order, and that of the last owner was told; and how the
+ *    owner before had died;
  *  - its counter is at the last commit: of each that somebody knows of, and at most one more for each that died;
  *  - when all have been killed the next claimant has it, heir_check() finds nothing, and no page or table stays behind.
  *
@@ -20,7 +21,9 @@
  */
 #include "points.h"
 
+#include "layout.h"
 #include <dirent.h>
+#include <fcntl.h>
 #include <heir/inspect.h>
 #include <heir/keeper.h>
 #include <pthread.h>
@@ -93,6 +96,8 @@ void collect(struct hands *h, int timeout_ms)
         me->event[n].epoch = event.epoch;
         me->event[n].type = event.type;
         me->event[n].reason = event.reason;
+        me->event[n].cause = event.cause;
+        me->event[n].code = event.code;
         me->events = n + 1;
     }
 }
@@ -383,6 +388,20 @@ static bool told(const struct actor *a, uint64_t epoch)
     return false;
 }
 
+/* Does a record of the table still leave open how an owner died? */
+static bool left_open(void)
+{
+    struct table_page page = {0};
+    char path[256];
+    shm_path(path, sizeof path, "t.", name_of_it());
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, &page, sizeof page) : 0;
+    if (fd >= 0)
+        close(fd);
+    return n == sizeof page &&
+           ((uint32_t)page.transfers[0].end == CAUSE_PENDING || (uint32_t)page.transfers[1].end == CAUSE_PENDING);
+}
+
 /* The owner is who it must be, and knows; the others cannot write. */
 static bool settled(const struct plan *plan, struct performance *p)
 {
@@ -391,6 +410,8 @@ static bool settled(const struct plan *plan, struct performance *p)
 
     if (!info_of(&info))
         return must == -2 || fail(p, "the table is gone");
+    if (left_open())
+        return fail(p, "how an owner died is left open");
     int owner = who_is(info.owner);
     if (owner < 0)
         return fail(p, "the dead client %lu owns the table in epoch %lu", (unsigned long)info.owner,
@@ -422,6 +443,27 @@ static bool events_in_order(struct performance *p)
                 return fail(p, "%s was told of epoch %lu after %lu", who_text[who], (unsigned long)a->event[i].epoch,
                             (unsigned long)last);
             last = a->event[i].epoch;
+        }
+    }
+    return true;
+}
+
+/* The keeper that works off a death knows how it came; one that follows it may come too late for that. */
+static bool causes_told(const struct plan *plan, struct performance *p)
+{
+    bool one_keeper =
+        !plan->scene->restarts && plan->victim != KEEPER && (plan->parked != KEEPER || !plan->kill_parked);
+    for (enum who who = WORKER; who < ACTORS; who++) {
+        const struct actor *a = &cast->actor[who];
+        for (uint32_t i = 0; i < a->events; i++) {
+            bool told = a->event[i].cause != HEIR_CAUSE_UNKNOWN && a->event[i].cause <= HEIR_CAUSE_THREAD;
+            bool open = a->event[i].cause == HEIR_CAUSE_UNKNOWN && !one_keeper;
+            if (!told && !open)
+                return fail(p, "%s was told of epoch %lu: cause %u", who_text[who], (unsigned long)a->event[i].epoch,
+                            a->event[i].cause);
+            if (a->event[i].cause == HEIR_CAUSE_SIGNAL && a->event[i].code != SIGKILL)
+                return fail(p, "%s was told of epoch %lu: signal %d", who_text[who], (unsigned long)a->event[i].epoch,
+                            a->event[i].code);
         }
     }
     return true;
@@ -531,6 +573,7 @@ static struct performance perform(const struct plan *plan)
         if (look.problem[0] != '\0')
             fail(&p, "%s", look.problem);
         events_in_order(&p);
+        causes_told(plan, &p);
     }
     follow_keeper(plan);
     for (enum who who = WORKER; who < ACTORS; who++)

@@ -33,7 +33,8 @@ struct actor {
     _Atomic uint32_t events;
     struct {
         uint64_t epoch;
-        uint32_t type, reason;
+        uint32_t type, reason, cause;
+        int code;
     } event[EVENTS_MOST];
 };
 

@@ -89,7 +89,7 @@ struct heir {
     struct queued_event *spare; /* for the next event: no memory need be found then. NULL: none */
     bool rescan;
     struct heir_table *latest; /* that came; NULL: none */
-    uint64_t *seen; /* owned set as of the last look */
+    uint64_t *seen;            /* owned set as of the last look */
     uint64_t seen_room;
     struct hash tables;
     struct cds_list_head snapshots, feeds;
@@ -193,7 +193,9 @@ struct heir_event *event_push(struct heir *c, enum heir_event_type type);
 /* Tell that the epoch in which this client owned the table is over, if it began before epoch `newer` and the client has
  * not ended it itself. t may be NULL. */
 void event_loss(struct heir *c, struct heir_table *t, uint64_t newer);
-void event_scan(struct heir *c);   /* which lets the lock go */
+void event_scan(struct heir *c); /* which lets the lock go */
+/* The table is about to go on to others: what its events leave open is told now, if the keeper has told it. */
+void event_explain(struct heir *c, const struct heir_table *t);
 void event_polled(struct heir *c); /* the application may sleep from now on without our knowing */
 /* The table is this client's: tell of it if that is news. */
 void event_note(struct heir *c, struct heir_table *t);

@@ -14,7 +14,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
+
+#define EXPLAINED_MS 1000 /* the keeper takes some microseconds, if it is not stopped in the middle */
+#define EXPLAINED_NS 50000
 
 /* Who sleeps, or may at any time, must know that there is an event; nobody else looks at the descriptor. With the lock
  * held: who is about to sleep has looked at the events before, and has said so before letting the lock go. */
@@ -63,8 +67,7 @@ static bool tell_transfer(struct heir *c, struct heir_table *t)
     e->from = record.from;
     e->epoch = epoch;
     e->undone = record.undone;
-    e->cause = (enum heir_cause)record.cause;
-    e->code = record.code;
+    e->cause = transfer_cause(&record, &e->code);
     e->data_len = record.data_len;
     memcpy(e->data, record.data, record.data_len);
     settings_name(page, e->name);
@@ -73,6 +76,49 @@ static bool tell_transfer(struct heir *c, struct heir_table *t)
     t->epoch = epoch;
     c->latest = t;
     return true;
+}
+
+/* The keeper looks how an owner died when it has handed on the table, and then completes the record. false: not yet. */
+static bool explain(struct heir_event *e)
+{
+    const struct mapping *m = e->table != NULL ? e->table->mapping : NULL;
+    struct transfer record;
+
+    if (e->cause != (enum heir_cause)CAUSE_PENDING)
+        return true;
+    if (m == NULL || !transfer_read(page_of(&m->reader), e->epoch, &record)) {
+        e->cause = HEIR_CAUSE_UNKNOWN; /* the table is not ours any more */
+        return true;
+    }
+    e->cause = transfer_cause(&record, &e->code);
+    return e->cause != (enum heir_cause)CAUSE_PENDING;
+}
+
+void event_explain(struct heir *c, const struct heir_table *t)
+{
+    struct queued_event *e;
+    cds_list_for_each_entry(e, &c->events, list) {
+        if (e->event.table == t)
+            explain(&e->event);
+    }
+}
+
+/* The lock is let go meanwhile. */
+static void await_explanation(struct heir *c, struct heir_event *e)
+{
+    uint64_t deadline = 0;
+
+    while (!explain(e)) {
+        if (deadline == 0)
+            deadline = deadline_after(EXPLAINED_MS);
+        if (deadline_left_ms(deadline) == 0) { /* killed: the next one will not know it, either */
+            e->cause = HEIR_CAUSE_UNKNOWN;
+            break;
+        }
+        pthread_mutex_unlock(&c->lock);
+        nanosleep(&(struct timespec){.tv_nsec = EXPLAINED_NS}, NULL);
+        pthread_mutex_lock(&c->lock);
+    }
 }
 
 void event_loss(struct heir *c, struct heir_table *t, uint64_t newer)
@@ -247,6 +293,7 @@ static bool take(struct heir *c, struct heir_event *event)
     c->spare = e;
     if (!cds_list_empty(&c->events))
         ring_myself(c); /* for heir_fd(), and for other threads */
+    await_explanation(c, event);
     return true;
 }
 

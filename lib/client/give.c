@@ -58,6 +58,7 @@ static void ended(struct heir_table *t, uint64_t epoch)
     pthread_mutex_lock(&t->client->lock);
     if (t->epoch == epoch)
         t->lost = true;
+    event_explain(t->client, t);
     pthread_mutex_unlock(&t->client->lock);
 }
 

@@ -405,8 +405,9 @@ void page_info(const struct store *s, struct heir_info *info)
     info->lease_ms = page->lease_ms;
     info->from = record.from;
     info->reason = (enum heir_reason)record.reason;
-    info->cause = (enum heir_cause)record.cause;
-    info->code = record.code;
+    info->cause = transfer_cause(&record, &info->code);
+    if (info->cause == (enum heir_cause)CAUSE_PENDING)
+        info->cause = HEIR_CAUSE_UNKNOWN;
     info->created_ns = page->head.created_ns;
     info->undone = record.undone;
     info->rollbacks = get(&page->view.rollbacks) / 2; /* each raises it twice */

@@ -36,7 +36,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-#define LAYOUT_VERSION 3u
+#define LAYOUT_VERSION 4u
 #define TABLE_MAGIC    UINT64_C(0x31656c6261746568) /* "hetable1" */
 #define CLIENT_MAGIC   UINT64_C(0x31746e65696c6368) /* "hclient1" */
 #define SPACE_MAGIC    UINT64_C(0x3165636170736568) /* "hespace1" */
@@ -72,7 +72,9 @@ static_assert(sizeof(struct object_head) == 64, "format");
 
 /* How an epoch began. Written whole by whoever changes the owner, under the writer mutex, before the owner word is
  * switched to the epoch; a crash before that leaves a record that nothing names. The record of epoch e is in
- * transfers[e & 1]. */
+ * transfers[e & 1]. Only how the owner died is told a moment later, when its table has been handed on: until then `end`
+ * says CAUSE_PENDING, and the keeper replaces it, in one step, if it is still that. */
+#define CAUSE_PENDING UINT32_MAX
 struct transfer {
     word_t epoch;
     uint64_t from;   /* previous owner */
@@ -81,8 +83,7 @@ struct transfer {
     uint64_t undone;   /* changes rolled back since the last client owned it */
     uint64_t since_ns; /* CLOCK_REALTIME */
     uint64_t entry;    /* where the table stands in the new owner's set, + 1; a hint. 0: the keeper owns it */
-    uint32_t cause;    /* enum heir_cause: how the last owner that died had ended */
-    int32_t code;
+    word_t end;        /* how the last owner that died had ended: enum heir_cause, and its code << 32 */
     uint8_t data[HEIR_DATA_MAX];
 };
 static_assert(sizeof(struct transfer) == 568, "format");

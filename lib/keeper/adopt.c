@@ -163,7 +163,7 @@ static int adopt_table(struct heir_keeper *k, const char *name, int fd, uint64_t
         strcpy(settings.name, name);
         settings_write(page, &settings);
     }
-
+    owner_explain(page, HEIR_CAUSE_UNKNOWN, 0); /* what a keeper left open that was killed */
     set(&page->waiting, 0);
     if (get(&k->space->next_table) <= page->head.id)
         set(&k->space->next_table, page->head.id + 1);

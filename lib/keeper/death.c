@@ -21,9 +21,34 @@
 #define LOOKS_MOST 30   /* some seconds, in which whoever lives and writes to a table of the dead lets it go */
 #define HOLES      1024 /* entries of a sound owned set beyond the number of tables that there have been at once */
 
+/* How it ended is asked when somebody has got its first table: asking takes as long as all the rest. */
+void death_explain(struct heir_keeper *k)
+{
+    struct keeper_client *c = k->unexplained;
+
+    if (c == NULL)
+        return;
+    k->unexplained = NULL;
+    process_cause(c);
+    struct keeper_table *t = c->first_table != 0 ? table_by_id(k, c->first_table) : NULL;
+    if (t != NULL)
+        owner_explain(t->page, c->cause, c->code);
+    probe_death(c->id, c->pid, c->cause, c->code);
+    journal_died(k, c);
+    /* else the kernel tells soon that all of it has ended, and then the rest is done */
+    if (c->pidfd < 0 || get(&c->page->crash_signal) != 0 ||
+        (c->cause != HEIR_CAUSE_SIGNAL && c->cause != HEIR_CAUSE_EXIT))
+        keeper_retry_soon(k);
+}
+
 /* The owner has ended: to its heir. The writer mutex is held, and let go. */
 static int inherit(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *dead)
 {
+    if (dead != NULL && dead == k->unexplained) {
+        if (dead->first_table != 0)
+            death_explain(k);
+        dead->first_table = t->id;
+    }
     bool closing = dead != NULL && get(&dead->page->closing) != 0;
     bool revoked = dead != NULL && reign_ordered(k, t, dead);
     struct settings settings;
@@ -191,9 +216,9 @@ static bool reclaim(struct heir_keeper *k, struct keeper_client *c, uint64_t sin
     if (first) {
         if (get(&c->page->closing) == 0) {
             k->deaths++;
-            process_cause(c);
-            probe_death(c->id, c->pid, c->cause, c->code);
-            journal_died(k, c);
+            death_explain(k); /* one at a time */
+            c->cause = (enum heir_cause)CAUSE_PENDING;
+            k->unexplained = c;
         }
         c->untold = true;
         c->ended_ns = since_ns;
@@ -234,6 +259,7 @@ void death_of(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns)
 {
     bool all = reclaim(k, c, since_ns);
 
+    death_explain(k);
     tell(k, c, all);
     if (all)
         forget(k, c);
@@ -242,24 +268,25 @@ void death_of(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns)
 /*
  * Whoever gets the tables is being woken, and on a machine of few cores it has to wait until this thread sleeps: so the
  * log, the page and the descriptors are left to the event loop, which is told by the pidfd when all of the process has
- * ended.
+ * ended; and how it ended is left to death_explain().
  */
 void death_noticed(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns)
 {
     if (!reclaim(k, c, since_ns)) {
+        death_explain(k);
         tell(k, c, false);
         return;
     }
     cds_list_move(&c->unsettled, &k->settled);
-    if (k->held_count > NOTES / 2)
+    if (k->held_count > NOTES / 2) {
+        death_explain(k);
         journal_tell_held(k);
-    if (c->pidfd < 0 || get(&c->page->crash_signal) != 0 ||
-        (c->cause != HEIR_CAUSE_SIGNAL && c->cause != HEIR_CAUSE_EXIT))
-        keeper_retry_soon(k);
+    }
 }
 
 void death_conclude(struct heir_keeper *k)
 {
+    death_explain(k);
     while (!cds_list_empty(&k->settled)) {
         struct keeper_client *c = cds_list_entry(k->settled.next, struct keeper_client, unsettled);
         cds_list_del_init(&c->unsettled);

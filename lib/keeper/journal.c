@@ -184,6 +184,7 @@ void journal_transfer(struct heir_keeper *k, const struct keeper_table *t)
 {
     uint64_t word = get(&t->page->owner), epoch = owner_epoch(word);
     const struct transfer *record = &t->page->transfers[epoch & 1];
+    int code;
     struct journal_entry e = {.kind = HEIR_TRANSFER, .table = t->id, .epoch = epoch, .to = owner_id(word)};
     e.committed = t->passed_at;
 
@@ -192,8 +193,8 @@ void journal_transfer(struct heir_keeper *k, const struct keeper_table *t)
         e.from = record->from;
         e.undone = record->undone;
         e.reason = record->reason;
-        e.cause = record->cause;
-        e.code = record->code;
+        e.cause = (uint32_t)transfer_cause(record, &code);
+        e.code = code;
     }
     memcpy(e.name, t->name, NAME_ROOM);
     if (e.reason >= HEIR_CLAIMED && e.reason <= HEIR_REVOKED)
@@ -211,6 +212,12 @@ void journal_died(struct heir_keeper *k, const struct keeper_client *c)
                   : c->cause == HEIR_CAUSE_THREAD ? COUNT_DEATHS_THREAD
                                                   : COUNT_DEATHS_UNKNOWN,
                   1);
+    for (unsigned i = 0; i < k->held_count; i++) {
+        if (k->held[i].cause == CAUSE_PENDING) {
+            k->held[i].cause = c->cause;
+            k->held[i].code = c->code;
+        }
+    }
 }
 
 void journal_end(struct heir_keeper *k, struct keeper_client *c)

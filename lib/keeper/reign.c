@@ -281,14 +281,15 @@ void reign_grant(struct heir_keeper *k, struct keeper_table *t)
         }
         if (r == 0) {
             struct transfer last = {0};
+            int code;
             transfer_read(t->page, owner_epoch(get(&t->page->owner)), &last);
             if (table_owner(k, t) == NULL)
                 r = reign_transfer(k, t, to,
                                    &(struct passing){.reason = HEIR_CLAIMED,
                                                      .data = last.data,
                                                      .data_len = last.data_len,
-                                                     .cause = (enum heir_cause)last.cause,
-                                                     .code = last.code});
+                                                     .cause = transfer_cause(&last, &code),
+                                                     .code = code});
             else
                 r = -EAGAIN; /* it was on its way from a giver to one that died, and went back */
             reign_unlock(t);

@@ -54,6 +54,7 @@ struct keeper_client {
     bool told;                     /* the journal knows that it has ended */
     enum heir_cause cause;         /* how it has ended */
     int code;
+    uint64_t first_table;           /* that was handed on before that was known; 0: none */
     uint64_t ended_ns;              /* when that was noticed */
     uint64_t reclaimed, reclaim_ns; /* tables, and the time it took */
     struct keeper_user *user;
@@ -164,8 +165,9 @@ struct heir_keeper {
     uint64_t retry_ms; /* until the next look at what is unsettled; 0: nothing is */
     uint64_t table_count, client_count;
     bool short_of_descriptors;
-    bool holding;                  /* what happens is told later */
-    struct journal_entry *journal; /* NULL: there is no memory for it */
+    struct keeper_client *unexplained; /* has ended, and it is not known how; NULL: none */
+    bool holding;                      /* what happens is told later */
+    struct journal_entry *journal;     /* NULL: there is no memory for it */
     unsigned held_count;
     uint64_t held_lost;
     struct journal_entry held[JOURNAL_ENTRIES];
@@ -282,8 +284,9 @@ void reign_drop_claims(struct heir_keeper *k, struct keeper_client *c);
 /* ---- death.c */
 /* The client has ended, or leaves: hand on all it owns, then forget it. since_ns: when that was noticed. */
 void death_of(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns);
-/* The same by a thread that is to be quick: what can wait, waits until death_conclude(). */
+/* The same by a thread that is to be quick: what can wait, waits until death_explain() and death_conclude(). */
 void death_noticed(struct heir_keeper *k, struct keeper_client *c, uint64_t since_ns);
+void death_explain(struct heir_keeper *k); /* how it has ended: as soon as may be, while the kernel knows */
 void death_conclude(struct heir_keeper *k);
 /* Its process has ended, says the kernel: what it held is free. */
 void death_proven(struct heir_keeper *k, struct keeper_client *c);

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -78,6 +79,19 @@ static unsigned prepare(struct watcher *w, struct futex_waitv waits[WATCHED + 1]
     return n;
 }
 
+/* Who has got a table may be waiting for this very processor: it goes first. The lock is let go meanwhile. */
+static void explain(struct heir_keeper *k)
+{
+    struct keeper_table *t = table_by_id(k, k->unexplained->first_table);
+
+    if (t != NULL && table_owner(k, t) != NULL) {
+        pthread_mutex_unlock(&k->lock);
+        sched_yield();
+        pthread_mutex_lock(&k->lock);
+    }
+    death_explain(k);
+}
+
 static void *watch(void *arg)
 {
     struct watcher *w = arg;
@@ -89,6 +103,8 @@ static void *watch(void *arg)
         unsigned count = w->count;
         uint64_t changed = waits[0].val;
         unsigned n = prepare(w, waits);
+        if (w->keeper->unexplained != NULL)
+            explain(w->keeper);
         if (w->stop)
             break;
         if (is_spare(w)) {

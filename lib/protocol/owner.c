@@ -57,6 +57,31 @@ void writer_make_way(struct table_page *page)
     set(&page->wanted, 0); /* the keeper is gone, or waits for one that is stopped; it will say so again */
 }
 
+static uint64_t end_word(enum heir_cause cause, int code)
+{
+    return (uint32_t)cause | (uint64_t)(uint32_t)code << 32;
+}
+
+enum heir_cause transfer_cause(const struct transfer *record, int *code)
+{
+    uint64_t end = peek(&record->end);
+    *code = (int)(end >> 32);
+    return (enum heir_cause)(uint32_t)end;
+}
+
+void owner_explain(struct table_page *page, enum heir_cause cause, int code)
+{
+    for (int i = 0; i < 2; i++) {
+        word_t *end = &page->transfers[i].end;
+        uint64_t open = end_word((enum heir_cause)CAUSE_PENDING, 0);
+        if (peek(end) != open)
+            continue;
+        /* visible to others now: */
+        VISIBLE();
+        atomic_compare_exchange_strong(end, &open, end_word(cause, code)); /* else the table has gone on since */
+    }
+}
+
 /* The record of the next epoch; nothing names it yet. */
 static void transfer_write(struct table_page *page, uint64_t entry, const struct passing *how)
 {
@@ -74,8 +99,7 @@ static void transfer_write(struct table_page *page, uint64_t entry, const struct
     next->undone = undone;
     next->since_ns = clock_real_ns();
     next->entry = entry;
-    next->cause = how->cause;
-    next->code = how->code;
+    set(&next->end, end_word(how->cause, how->code));
     if (how->data_len != 0)
         memmove(next->data, how->data, how->data_len);
     set(&next->epoch, epoch + 1);

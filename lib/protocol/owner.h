@@ -4,9 +4,9 @@
  *
  * W1 The owner word says who owns the table and in which epoch. One store of it is the transfer; all else can be
  * derived. W2 owner(T) = X implies T in owned(X): the table is put into the receiver's set before, and taken out of the
- * giver's after, under the same lock. W3 The record of an epoch is whole before the owner word names the epoch. W4 The
- * owner word changes only under the writer mutex. W5 Who ends is marked `dead` before its set is read; who passes a
- * table to it looks at that mark after the transfer.
+ * giver's after, under the same lock. W3 The record of an epoch is whole before the owner word names the epoch, but for
+ * how an owner died, which owner_explain() may tell afterwards. W4 The owner word changes only under the writer mutex.
+ * W5 Who ends is marked `dead` before its set is read; who passes a table to it looks at that mark after the transfer.
  *
  * The same steps serve a client that gives and the keeper, which differ in whom they act for. tests/model has them as a
  * model of all interleavings.
@@ -64,7 +64,7 @@ struct passing {
     enum heir_reason reason;
     const void *data;
     size_t data_len;
-    enum heir_cause cause; /* how the owner ended that is dead */
+    enum heir_cause cause; /* how the owner ended that is dead; CAUSE_PENDING: owner_explain() follows */
     int code;
 };
 
@@ -83,6 +83,12 @@ int owner_first(struct table_page *page, const struct party *owner);
 
 /* The record of this epoch, copied; false when a later one has taken its place. */
 bool transfer_read(const struct table_page *page, uint64_t epoch, struct transfer *record);
+
+/* How the owner had ended, as a record tells. */
+enum heir_cause transfer_cause(const struct transfer *record, int *code);
+
+/* Tell how the owner ended in the records that leave it open. The keeper's to do, for one death at a time. */
+void owner_explain(struct table_page *page, enum heir_cause cause, int code);
 
 /* Name, heir and heir data as of now, copied; and set anew (under the writer mutex). */
 void settings_read(const struct table_page *page, struct settings *settings);
