@@ -132,7 +132,7 @@ int heir_feed_read(struct heir_feed *f, uint64_t up_to, heir_visit_change *visit
     r = feed_give(&f->feed, up_to, visit, arg); /* what an earlier call has left */
     for (bool more = true; r == 0 && more && feed_empty(&f->feed);) {
         r = feed_fill(f->store, &f->feed);
-        f->bytes += f->feed.used;
+        f->bytes += f->feed.copied.used;
         if (f->hold)
             roll(f);
         int given = feed_give(&f->feed, up_to, visit, arg); /* also before an error: what has been missed */

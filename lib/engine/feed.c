@@ -23,7 +23,6 @@
 #include "feed.h"
 #include "bag.h"
 #include "history.h"
-#include <stdlib.h>
 
 #define FILL_ENOUGH (32u << 10) /* bytes: what is copied at once, unless a transaction has more */
 #define FILL_SLICE  (64u << 10) /* after so much is looked whether it is still worth going on */
@@ -44,30 +43,15 @@ void feed_begin(struct feed *f, uint64_t state)
 
 void feed_end(struct feed *f)
 {
-    free(f->copied);
-    f->copied = NULL;
+    free(f->copied.allocated);
+    f->copied = (struct batch){0};
 }
 
 /* ---- Copying ---------------------------------------------------------------------------------------------- */
 
-static int copy_change(struct feed *f, const struct entry *entry, const uint8_t *key, const uint8_t *value)
+static int copy_change(struct feed *f, const struct entry *entry, const void *key, const void *value)
 {
-    size_t need = f->used + sizeof *entry + entry->key_len + entry->value_len;
-    if (need > f->room) {
-        size_t room = need < 2 * FILL_ENOUGH ? 2 * FILL_ENOUGH : need + need / 2;
-        uint8_t *copied = realloc(f->copied, room);
-        if (copied == NULL)
-            return -ENOMEM;
-        f->copied = copied;
-        f->room = room;
-    }
-    memcpy(f->copied + f->used, entry, sizeof *entry);
-    if (entry->key_len != 0)
-        racy_copy(f->copied + f->used + sizeof *entry, key, entry->key_len);
-    if (entry->value_len != 0)
-        racy_copy(f->copied + f->used + sizeof *entry + entry->key_len, value, entry->value_len);
-    f->used = need;
-    return 0;
+    return batch_append(&f->copied, entry, sizeof *entry, key, entry->key_len, value, entry->value_len);
 }
 
 static int copy_version(const struct store *s, struct feed *f, struct entry entry, uint64_t offset)
@@ -101,7 +85,7 @@ static int copy_record(const struct store *s, struct feed *f, const struct recor
         return copy_version(s, f, entry, gone);
     case GONE_INDEX:
         entry.kind = HEIR_CHANGE_CLEARED;
-        return copy_change(f, &entry, NULL, NULL);
+        return copy_change(f, &entry, "", "");
     default:
         return -EUCLEAN;
     }
@@ -111,11 +95,11 @@ static int copy_record(const struct store *s, struct feed *f, const struct recor
 static void mark_last(struct feed *f, size_t from)
 {
     struct entry entry;
-    if (from == f->used)
+    if (from == f->copied.used)
         return;
-    memcpy(&entry, f->copied + from, sizeof entry);
+    memcpy(&entry, f->copied.data + from, sizeof entry);
     entry.last = 1;
-    memcpy(f->copied + from, &entry, sizeof entry);
+    memcpy(f->copied.data + from, &entry, sizeof entry);
 }
 
 /* ---- The history ------------------------------------------------------------------------------------------ */
@@ -172,7 +156,7 @@ static int collect(const struct store *s, struct feed *f, struct sight *sight, u
 {
     uint64_t committed = get(&view_of(s)->committed), tail = get(&ledger_of(s)->history_tail), before = f->read,
              txn = 0;
-    size_t last = f->used, looked = f->used; /* the newest entry */
+    size_t last = f->copied.used, looked = f->copied.used; /* the newest entry */
     const struct chunk *chunk = f->chunk == 0 ? look_for(s, f, head, tail) : chunk_numbered(s, f->chunk, f->number);
     int r;
 
@@ -189,19 +173,19 @@ static int collect(const struct store *s, struct feed *f, struct sight *sight, u
         if (record.txn > before) {
             if (record.txn != txn) {
                 mark_last(f, last);
-                last = f->used;
-                if (f->used > FILL_ENOUGH) {
+                last = f->copied.used;
+                if (f->copied.used > FILL_ENOUGH) {
                     f->read = record.txn - 1;
                     return 0;
                 }
             }
-            size_t used = f->used;
+            size_t used = f->copied.used;
             if ((r = copy_record(s, f, &record)) < 0)
                 return r;
-            if (f->used != used)
+            if (f->copied.used != used)
                 last = used;
-            if (f->used - looked > FILL_SLICE) {
-                looked = f->used;
+            if (f->copied.used - looked > FILL_SLICE) {
+                looked = f->copied.used;
                 *gone = sight_check(s, sight) != SIGHT_TRUE;
                 if (*gone)
                     return 0;
@@ -231,9 +215,9 @@ static enum sight_end collect_once(const struct store *s, struct feed *f, int *r
     if (end == SIGHT_TRUE && before.chunk == 0 && peek(&ledger_of(s)->head_chunk) != head)
         end = SIGHT_AGAIN;
     if (end != SIGHT_TRUE || *r < 0) {
-        /* but for the memory */
-        before.copied = f->copied;
-        before.room = f->room;
+        size_t used = before.copied.used;
+        before.copied = f->copied; /* the memory stays */
+        before.copied.used = used;
         *f = before;
     }
     return end;
@@ -243,7 +227,7 @@ int feed_fill(const struct store *s, struct feed *f)
 {
     int r;
 
-    f->used = f->given = 0;
+    f->copied.used = f->given = 0;
     for (unsigned lapses = 0; lapses < MOST_LAPSES && get(&view_of(s)->committed) > f->read;) {
         switch (collect_once(s, f, &r)) {
         case SIGHT_TRUE:
@@ -281,12 +265,12 @@ int feed_give(struct feed *f, uint64_t up_to, heir_visit_change *visit, void *ar
 
     if (next != 0 && next <= up_to)
         r = give_missed(f, visit, arg);
-    while (r == 0 && f->missed == 0 && f->given < f->used) {
+    while (r == 0 && f->missed == 0 && f->given < f->copied.used) {
         struct entry entry;
-        memcpy(&entry, f->copied + f->given, sizeof entry);
+        memcpy(&entry, f->copied.data + f->given, sizeof entry);
         if ((next = entry.txn) > up_to)
             break;
-        const uint8_t *key = f->copied + f->given + sizeof entry;
+        const uint8_t *key = f->copied.data + f->given + sizeof entry;
         struct heir_change change = {.txn = entry.txn,
                                      .kind = (enum heir_changed)entry.kind,
                                      .last = entry.last,

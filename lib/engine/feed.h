@@ -5,6 +5,7 @@
 #ifndef HEIR_FEED_H
 #define HEIR_FEED_H
 
+#include "batch.h"
 #include "read.h"
 
 /* Where a reader of the history stands, and what it has copied and not given out yet. */
@@ -16,8 +17,8 @@ struct feed {
     uint64_t missed;      /* the first transaction since `told` that went before it could be read; 0: none has */
     uint64_t missed_last; /* and the last one */
     uint64_t told;        /* the last transaction of which all has been given out */
-    uint8_t *copied;
-    size_t used, room, given; /* bytes */
+    struct batch copied;
+    size_t given; /* bytes of it */
 };
 
 /* Begin behind state `state`: with the transaction after it. */
@@ -35,7 +36,7 @@ int feed_give(struct feed *f, uint64_t up_to, heir_visit_change *visit, void *ar
 /* Has all been given out that was copied? */
 static inline bool feed_empty(const struct feed *f)
 {
-    return f->missed == 0 && f->given == f->used;
+    return f->missed == 0 && f->given == f->copied.used;
 }
 
 #endif

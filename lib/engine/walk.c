@@ -8,17 +8,12 @@
  */
 #include "walk.h"
 #include "bag.h"
-#include <stdlib.h>
+#include "batch.h"
 
 #define POSITION_BITS INDEX_DEPTH_MAX
 
 #define SMALL_BATCH   8192u /* on the stack, as a short range needs no more */
 #define SMALL_BOUND   256u
-
-struct batch {
-    uint8_t *data, *allocated;
-    size_t used, room;
-};
 
 struct walk {
     const struct store *s;
@@ -55,23 +50,8 @@ static uint32_t reverse(uint32_t x)
 
 static int batch_add(struct batch *b, const uint8_t *key, uint64_t key_len, const uint8_t *value, uint64_t value_len)
 {
-    size_t need = b->used + sizeof(struct entry) + key_len + value_len;
-    if (need > b->room) {
-        size_t room = need < 65536 ? 65536 : need + need / 2;
-        uint8_t *data = realloc(b->allocated, room);
-        if (data == NULL)
-            return -ENOMEM;
-        if (b->allocated == NULL)
-            memcpy(data, b->data, b->used);
-        b->data = b->allocated = data;
-        b->room = room;
-    }
     struct entry entry = {value_len, key_len};
-    memcpy(b->data + b->used, &entry, sizeof entry);
-    racy_copy(b->data + b->used + sizeof entry, key, key_len);
-    racy_copy(b->data + b->used + sizeof entry + key_len, value, value_len);
-    b->used = need;
-    return 0;
+    return batch_append(b, &entry, sizeof entry, key, key_len, value, value_len);
 }
 
 static int batch_visit(const struct batch *b, heir_visit *visit, void *arg)
