@@ -116,13 +116,14 @@ int ground_descriptors(void)
 
 /* ---- Without libFuzzer -------------------------------------------------------------------------------- */
 
+#define HANGS 40 /* s for one input: told before the test is over its time */
+
 static uint8_t input[4096];
 static size_t input_size;
-static uint64_t random_state;
 
-static uint64_t next_random(void)
+uint64_t ground_random(uint64_t *state)
 {
-    uint64_t z = (random_state += UINT64_C(0x9e3779b97f4a7c15)); /* splitmix64 */
+    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15)); /* splitmix64 */
     z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
     return z ^ z >> 31;
@@ -173,7 +174,7 @@ static int run_file(const char *path)
     }
     input_size = fread(input, 1, sizeof input, f);
     fclose(f);
-    alarm(60);
+    alarm(HANGS);
     return LLVMFuzzerTestOneInput(input, input_size);
 }
 
@@ -184,7 +185,7 @@ int ground_main(int argc, char **argv, const char *name, size_t step, size_t mos
     char *end = NULL;
     /* the short run is the same every time; who gives it time looks for what is new */
     uint64_t seed = argc > 1 ? strtoull(argv[1], &end, 10) : longer != NULL ? (uint64_t)time(NULL) : 1;
-    uint64_t state = seed, runs = 0;
+    uint64_t random = seed, runs = 0;
     double seconds = argc > 2 ? atof(argv[2]) : longer != NULL ? atof(longer) : 10;
 
     for (size_t i = 0; i < sizeof deadly / sizeof deadly[0]; i++) {
@@ -198,16 +199,14 @@ int ground_main(int argc, char **argv, const char *name, size_t step, size_t mos
     printf("# fuzz-%s: seed %lu\n", name, (unsigned long)seed);
     fflush(stdout);
     for (time_t until = time(NULL) + (time_t)seconds; time(NULL) <= until; runs++) {
-        random_state = state;
-        input_size = 1 + (1 + next_random() % most) * step;
+        input_size = 1 + (1 + ground_random(&random) % most) * step;
         for (size_t i = 0; i < input_size; i++)
-            input[i] = (uint8_t)next_random();
+            input[i] = (uint8_t)ground_random(&random);
         for (size_t i = 1; i < input_size; i += step) { /* small numbers, too */
-            uint64_t value = next_random() >> next_random() % 64;
+            uint64_t value = ground_random(&random) >> ground_random(&random) % 64;
             memcpy(input + i + step - sizeof value, &value, sizeof value);
         }
-        state = random_state;
-        alarm(60);
+        alarm(HANGS);
         LLVMFuzzerTestOneInput(input, input_size);
     }
     printf("fuzz-%s: %lu inputs\n", name, (unsigned long)runs);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the fuzz targets with a keeper stand on: a namespace and a folder of their own, of which nothing remains however
- * the process ends (a child waits for that and cleans up), and a main() for where there is no libFuzzer.
+ * What the fuzz targets stand on: random numbers, and a main() for where there is no libFuzzer; those with a keeper a
+ * namespace and a folder of their own, of which nothing remains however the process ends (a child waits for that and
+ * cleans up).
  */
 #ifndef HEIR_FUZZ_GROUND_H
 #define HEIR_FUZZ_GROUND_H
@@ -17,7 +18,7 @@ extern struct ground {
     char socket[96];
 } ground;
 
-/* Once, before there are threads. */
+/* Once, before there are threads: that namespace. */
 void ground_begin(void);
 
 /* Remove all shared memory of the namespace. */
@@ -44,6 +45,8 @@ int ground_descriptors(void); /* how many this process has */
             ground_wrong(__FILE__, __LINE__, #call, must_rc);                                                          \
     } while (0)
 void ground_wrong(const char *file, int line, const char *what, int rc) __attribute__((noreturn));
+
+uint64_t ground_random(uint64_t *state); /* the next number; any state will do to begin with */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -9,15 +9,13 @@
  */
 #include "check.h"
 #include "feed.h"
+#include "ground.h"
 #include "objects.h"
 #include "undo.h"
 #include "walk.h"
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <time.h>
-#include <unistd.h>
 
 #define TABLE_BYTES (UINT64_C(256) << 10)
 #define GUARD_BYTES (UINT64_C(1) << 32)
@@ -25,8 +23,6 @@
 #define STATES      6u
 #define KEYS        300u
 #define PATCH_BYTES 11u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct store table;
 static struct {
@@ -38,10 +34,7 @@ static uint64_t random_state;
 
 static uint64_t next_random(void)
 {
-    uint64_t z = (random_state += UINT64_C(0x9e3779b97f4a7c15)); /* splitmix64 */
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
+    return ground_random(&random_state);
 }
 
 /* ---- Tables ------------------------------------------------------------------------------------------- */
@@ -361,72 +354,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-/* ---- Without libFuzzer -------------------------------------------------------------------------------- */
-
 #ifndef HEIR_LIBFUZZER
-static uint8_t input[1 + 12 * PATCH_BYTES];
-static size_t input_size;
-
-static void tell_input(int signal)
-{
-    static const char digits[] = "0123456789abcdef";
-    char text[2 * sizeof input + 2], *out = text;
-    for (size_t i = 0; i < input_size; i++) {
-        *out++ = digits[input[i] >> 4];
-        *out++ = digits[input[i] & 15];
-    }
-    *out++ = '\n';
-    ssize_t ignored = write(STDERR_FILENO, signal == SIGALRM ? "it hangs; input: " : "it crashed; input: ", 17);
-    ignored = write(STDERR_FILENO, text, (size_t)(out - text));
-    (void)ignored;
-    raise(signal);
-}
-
-static int run_file(const char *path)
-{
-    static uint8_t bytes[65536];
-    FILE *f = fopen(path, "re");
-    if (f == NULL) {
-        perror(path);
-        return 1;
-    }
-    size_t size = fread(bytes, 1, sizeof bytes, f);
-    fclose(f);
-    return LLVMFuzzerTestOneInput(bytes, size);
-}
-
 int main(int argc, char **argv)
 {
-    static const int deadly[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM};
-    const char *longer = getenv("HEIR_TEST_SECONDS");
-    char *end = NULL;
-    /* the short run is the same every time; who gives it time looks for what is new */
-    uint64_t seed = argc > 1 ? strtoull(argv[1], &end, 10) : longer != NULL ? (uint64_t)time(NULL) : 1;
-    uint64_t state = seed, runs = 0;
-    double seconds = argc > 2 ? atof(argv[2]) : longer != NULL ? atof(longer) : 10;
-
-    if (argc > 1 && *end != '\0')
-        return run_file(argv[1]);
-    for (size_t i = 0; i < sizeof deadly / sizeof deadly[0]; i++) {
-        struct sigaction action = {.sa_handler = tell_input, .sa_flags = (int)(SA_RESETHAND | SA_NODEFER)};
-        sigaction(deadly[i], &action, NULL);
-    }
-    printf("# fuzz-table: seed %lu\n", (unsigned long)seed);
-    fflush(stdout);
-    for (time_t until = time(NULL) + (time_t)seconds; time(NULL) <= until; runs++) {
-        random_state = state;
-        input_size = 1 + (1 + next_random() % 12) * PATCH_BYTES;
-        for (size_t i = 0; i < input_size; i++)
-            input[i] = (uint8_t)next_random();
-        for (size_t i = 1; i < input_size; i += PATCH_BYTES) { /* small numbers, too */
-            uint64_t value = next_random() >> next_random() % 64;
-            memcpy(input + i + 3, &value, sizeof value);
-        }
-        state = random_state;
-        alarm(30);
-        LLVMFuzzerTestOneInput(input, input_size);
-    }
-    printf("fuzz-table: %lu inputs\n", (unsigned long)runs);
-    return 0;
+    return ground_main(argc, argv, "table", PATCH_BYTES, 12);
 }
 #endif
