@@ -9,13 +9,11 @@
 set -u
 
 cd "$(dirname "$0")/../tools/man" || exit 1
+# shellcheck source=tools/script.sh
+. ../script.sh
 include=../../include
 tools=${HEIR_TEST_BINDIR:?is to be the folder with heird and heirctl}
 passed=0 failed=0 skipped=0
-
-say() {
-    printf '%s\n' "$*"
-}
 
 # expect WHAT PAGE PATTERN: a line of the page matches it.
 expect() {
@@ -40,10 +38,7 @@ same() {
     failed=$((failed + 1))
 }
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/heir-pages.XXXXXX") || exit 1
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+work_in pages
 
 # ---- Commands and options ------------------------------------------------------------------------------------
 

@@ -10,15 +10,14 @@
 
 set -u
 
+# shellcheck source=tools/script.sh
+. "$(dirname "$0")/../tools/script.sh"
+
 library=${1:?wants the shared library and programs}
 shift
 page=$(dirname "$0")/../tools/man/heir.7
 header=$(dirname "$0")/../lib/format/probe.h
 passed=0 failed=0 skipped=0
-
-say() {
-    printf '%s\n' "$*"
-}
 
 if [ "${HEIR_TEST_PROBES:-true}" != true ]; then
     say 'skipped: built without probes (sys/sdt.h is in systemtap-sdt-dev)'
@@ -26,18 +25,15 @@ if [ "${HEIR_TEST_PROBES:-true}" != true ]; then
     exit 77
 fi
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/heir-probes.XXXXXX") || exit 1
+work_in probes
 HEIR_NAMESPACE=probes-$$ HEIR_SOCKET=$work/keeper.sock
 export HEIR_NAMESPACE HEIR_SOCKET
 unset DEBUGINFOD_URLS
 
-clean() {
+clean_up() {
     "${HEIR_TEST_BINDIR:?}/heirctl" purge --yes >/dev/null 2>&1
     rm -rf "$work"
 }
-trap clean EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP PIPE
 
 # same WHAT: $work/is and $work/has have the same lines, and some.
 same() {

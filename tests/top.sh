@@ -6,19 +6,18 @@
 
 set -u
 
+# shellcheck source=tools/script.sh
+. "$(dirname "$0")/../tools/script.sh"
+
 tools=${HEIR_TEST_BINDIR:?is to be the folder with heird and heirctl}
 passed=0 failed=0 keeper='' dump='' reader=''
-
-say() {
-    printf '%s\n' "$*"
-}
 
 if ! command -v tmux >/dev/null 2>&1; then
     say 'skipped: tmux is not installed'
     exit 77
 fi
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/heir-top.XXXXXX") || exit 1
+work_in top
 HEIR_NAMESPACE=top-$$ HEIR_SOCKET=$work/keeper.sock
 export HEIR_NAMESPACE HEIR_SOCKET
 unset NO_COLOR TMUX
@@ -29,7 +28,7 @@ terminal() {
     tmux -S "$work/tmux.sock" -f /dev/null "$@"
 }
 
-clean() {
+clean_up() {
     terminal kill-server 2>/dev/null
     for process in $keeper $dump $reader; do
         kill "$process" 2>/dev/null
@@ -38,9 +37,6 @@ clean() {
     "$tools/heirctl" purge --yes >/dev/null 2>&1
     rm -rf "$work"
 }
-trap clean EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
 
 good() {
     passed=$((passed + 1))

@@ -9,22 +9,21 @@ set -u
 
 tools=${HEIR_TEST_BINDIR:?is to be the folder with heird and heirctl}
 cd "$(dirname "$0")/../tools/man" || exit 1
+# shellcheck source=tools/script.sh
+. ../script.sh
 page=$PWD/heirctl.1
 passed=0 failed=0 keeper=
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/heir-transcript.XXXXXX") || exit 1
+work_in transcript
 HEIR_NAMESPACE=transcript-$$ HEIR_SOCKET=$work/keeper.sock PATH=$tools:$tools/demo:$PATH
 export HEIR_NAMESPACE HEIR_SOCKET PATH
 
-clean() {
+clean_up() {
     [ -z "$keeper" ] || kill "$keeper" 2>/dev/null
     wait
     heirctl purge --yes >/dev/null 2>&1
     rm -rf "$work"
 }
-trap clean EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
 
 shape() {
     sed -E 's/[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z/TIME/g; s/[0-9]+(\.[0-9]+)?[KMG]?i?B\>/SIZE/g

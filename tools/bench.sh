@@ -27,28 +27,10 @@ set -u
 
 here=$(pwd)
 cd "$(dirname "$0")/.." || exit 1
+. tools/script.sh
 build=$PWD/build-bench
 begun=$(date +%s) load=$(cut -d ' ' -f 1-3 /proc/loadavg)
-failed='' skipped='' work=''
-
-say() {
-    printf '%s\n' "$*"
-}
-
-usage() {
-    printf 'bench.sh: %s (sh tools/bench.sh --help tells more)\n' "$*" >&2
-    exit 2
-}
-
-clean_up() {
-    status=$?
-    trap - EXIT
-    [ -z "$work" ] || rm -rf "$work"
-    exit "$status"
-}
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+failed='' skipped=''
 
 # ---- What to do ----------------------------------------------------------------------------------------------
 
@@ -79,7 +61,7 @@ while [ $# -gt 0 ]; do
         esac
         ;;
     -h | --help)
-        sed -n '3,/^$/s/^# \{0,1\}//p' tools/bench.sh
+        manual tools/bench.sh
         exit 0
         ;;
     *) usage "there is no option $1" ;;
@@ -98,7 +80,7 @@ wanted() {
 unset HEIR_NAMESPACE HEIR_SOCKET HEIR_BINDIR
 mkdir -p "$out" || exit 1
 out=$(cd "$out" && pwd -P)
-work=$(mktemp -d "${TMPDIR:-/tmp}/heir-bench.XXXXXX") || exit 1
+work_in bench
 
 # ---- Packages and build --------------------------------------------------------------------------------------
 

@@ -9,11 +9,8 @@
 set -eu
 
 cd "$(dirname "$0")/.."
+. tools/script.sh
 work='' keeper='' driver=''
-
-say() {
-    printf '%s\n' "$*"
-}
 
 # A line of the programs, and below it what it means.
 explain() {
@@ -49,7 +46,7 @@ trap 'exit 143' TERM HUP
 case ${1-} in
 '') ;;
 -h | --help)
-    sed -n '3,7s/^# \{0,1\}//p' tools/demo.sh
+    manual tools/demo.sh
     exit 0
     ;;
 *)

@@ -11,15 +11,14 @@
 
 set -eu
 
+# shellcheck source=tools/script.sh
+. "$(dirname "$0")/script.sh"
+
 build='gcc libc6-dev meson ninja-build pkg-config liburcu-dev libxxhash-dev libjansson-dev libncurses-dev libcunit1-dev systemtap-sdt-dev'
 test="$build g++ clang libclang-rt-dev llvm binutils shellcheck cppcheck lmdb-utils db-util mandoc tmux zsh spin gdb"
 bench=$build
 # redis-tools has the server, too, and no service that runs from then on
 peers='g++ liblmdb-dev libtdb-dev libboost-dev erlang-base redis-tools gnuplot-nox fonts-dejavu-core'
-
-say() {
-    printf '%s\n' "$*"
-}
 
 fail() {
     printf 'packages.sh: %s\n' "$*" >&2

@@ -19,29 +19,10 @@
 set -u
 
 cd "$(dirname "$0")/.." || exit 1
+. tools/script.sh
 root=$(pwd -P)
 begun=$(date +%s)
 passed=0 failed=0 skipped=0
-work=
-
-say() {
-    printf '%s\n' "$*"
-}
-
-usage() {
-    printf 'test.sh: %s (sh tools/test.sh --help tells more)\n' "$*" >&2
-    exit 2
-}
-
-clean_up() {
-    status=$?
-    trap - EXIT
-    [ -z "$work" ] || rm -rf "$work"
-    exit "$status"
-}
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
 
 # ---- What to do ----------------------------------------------------------------------------------------------
 
@@ -65,7 +46,7 @@ while [ $# -gt 0 ]; do
         esac
         ;;
     -h | --help)
-        sed -n '3,/^$/s/^# \{0,1\}//p' tools/test.sh
+        manual tools/test.sh
         exit 0
         ;;
     *) usage "there is no option $1" ;;
@@ -76,7 +57,7 @@ done
 
 # Tests make namespaces of their own; one that the user works in must not come in between.
 unset HEIR_NAMESPACE HEIR_SOCKET
-work=$(mktemp -d "${TMPDIR:-/tmp}/heir-check.XXXXXX") || exit 1
+work_in check
 
 # ---- What must not be left behind ----------------------------------------------------------------------------
 
@@ -318,7 +299,7 @@ exports_only_heir() {
 check_scripts() {
     find .ci tools tests bench -name '*.sh' -o -name '*.bash' >"$work/scripts"
     say .ci/run >>"$work/scripts"
-    xargs shellcheck <"$work/scripts"
+    xargs shellcheck -x <"$work/scripts"
 }
 
 # The loops of liburcu are macros that cppcheck has to know. In name.c it takes a bound for strings that come in for the

@@ -12,13 +12,12 @@
 
 set -u
 
-model=$(cd "$(dirname "$0")" && pwd -P)/handoff.pml
-long=false chosen='' work='' passed=0 failed=0
+here=$(cd "$(dirname "$0")" && pwd -P)
+# shellcheck source=tools/script.sh
+. "$here/../../tools/script.sh"
+model=$here/handoff.pml
+long=false chosen='' passed=0 failed=0
 memory=2000
-
-say() {
-    printf '%s\n' "$*"
-}
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -32,7 +31,7 @@ while [ $# -gt 0 ]; do
         chosen="$chosen $1 "
         ;;
     *)
-        sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2
+        manual "$0" >&2
         exit 2
         ;;
     esac
@@ -45,16 +44,7 @@ if ! command -v spin >/dev/null 2>&1; then
     exit 77
 fi
 
-clean_up() {
-    status=$?
-    trap - EXIT
-    [ -z "$work" ] || rm -rf "$work"
-    exit "$status"
-}
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-work=$(mktemp -d "${TMPDIR:-/tmp}/heir-model.XXXXXX") || exit 1
+work_in model
 
 # run KIND NAME "DEATHS GIFTS CLAIMS TIMEOUTS RELEASES" [-D...]: KIND is sound (no error), ends (no endless run: any
 # cycle is one without progress) or broken (an error). Searched to the end, or it does not count.
