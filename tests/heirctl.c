@@ -71,6 +71,14 @@ void check_shell(const char *file, int line, const char *function, int code, con
     check_eq(file, line, function, out.code, code, script);
 }
 
+struct agent *keeper_and_owner(const char *table)
+{
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *a = agent_new("baker");
+    DO(a, 0, "create %s", table);
+    return a;
+}
+
 void damage(const char *table)
 {
     char path[256];
@@ -127,9 +135,7 @@ static void ls(void)
 
 static void info(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker"), *b = agent_new("second");
-    DO(a, 0, "create t key=4 value=8 mode=0640 max=1048576 heir=helper");
+    struct agent *a = keeper_and_owner("t key=4 value=8 mode=0640 max=1048576 heir=helper"), *b = agent_new("second");
     DO(a, 0, "put t abcd 12345678");
     agent_send(b, "claim t -1 none");
     json_t *object = NULL;
@@ -164,9 +170,7 @@ static void info(void)
 
 static void clients(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker"), *b = agent_new("second");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t"), *b = agent_new("second");
     DO(a, 0, "create u");
     agent_stop(b);
     CTL(0, "clients");
@@ -190,9 +194,7 @@ static void clients(void)
 /* Bytes that are no text are shown and taken as 0x...; what was printed can be given back. */
 static void get_put_del(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t");
     DO(a, 0, "put t k a-value");
     DO(a, 0, "add t n 258");
     CTL(0, "get", "t", "k");
@@ -270,9 +272,7 @@ static void get_from_a_bag(void)
 
 static void put_into_a_public_one(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t access=public");
+    struct agent *a = keeper_and_owner("t access=public");
     CTL(0, "put", "t", "k", "v");
     CTL(0, "del", "t", "k");
     CTL(0, "put", "t", "k", "w");
@@ -287,9 +287,7 @@ static void put_into_a_public_one(void)
 
 static void revoke_it(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t");
     DO(a, 0, "begin t");
     CTL(1, "revoke", "t");
     DO(a, 0, "commit t");
@@ -309,9 +307,7 @@ static void revoke_it(void)
 /* In the middle of a write: it is killed, and what it had begun is undone. */
 static void revoke_by_force(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t");
     DO(a, 0, "put t k v");
     CTL(0, "revoke", "t", "--force"); /* not in the middle of one: it lives */
     DO(a, -ESTALE, "put t k w");
@@ -453,9 +449,7 @@ static void clients_tells_of_a_crash(void)
 
 static void ping(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t");
     agent_kill(a);
     json_t *object = NULL;
     for (int64_t end = now_ms() + patience(PATIENCE); now_ms() < end;) {
@@ -481,9 +475,7 @@ static void without_a_keeper(void)
     CTL(3, "ping");
     CTL(0, "ls"); /* nothing is there, and that is no error */
     CTL(0, "clients");
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t");
     DO(a, 0, "put t k v");
     keeper_kill();
     CTL(0, "ls");
@@ -524,9 +516,7 @@ static void wrong_usage(void)
 
 static void options_name_the_namespace(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    keeper_and_owner("t");
     unsetenv("HEIR_NAMESPACE");
     unsetenv("HEIR_SOCKET");
     CTL(0, "--namespace", world.ns, "--socket", world.socket, "ping");
@@ -539,9 +529,7 @@ static void options_name_the_namespace(void)
 /* Looking never stops a writer, and needs nobody's cooperation. */
 static void looking_at_a_stopped_owner(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t");
     DO(a, 0, "put t k v");
     DO(a, 0, "begin t");
     DO(a, 0, "put t k half");

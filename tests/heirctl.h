@@ -25,6 +25,9 @@ json_t *check_json(const char *file, int line, const char *function, int code, c
 void check_shell(const char *file, int line, const char *function, int code, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
+/* Start the keeper, and an agent, "baker", that creates a table: its name and options as agent_do() has them. */
+struct agent *keeper_and_owner(const char *table);
+
 /* Members of what CTL_JSON returned; their absence is a failure. */
 long long number(const json_t *object, const char *key);
 const char *text(const json_t *object, const char *key);

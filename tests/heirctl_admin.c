@@ -18,9 +18,7 @@ static uint64_t epoch(const char *table)
 static void give_it(void)
 {
     char id[32];
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker"), *b = agent_new("sec.ond-1"), *younger = agent_new("sec.ond-1");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t"), *b = agent_new("sec.ond-1"), *younger = agent_new("sec.ond-1");
     DO(a, 0, "put t k v");
     CTL(1, "give", "t", "sec.ond-1"); /* a living client owns it */
     COMPLAINS("baker");
@@ -54,9 +52,7 @@ static void give_it(void)
 static void give_refuses(void)
 {
     char id[32];
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker"), *b = agent_new("second");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t"), *b = agent_new("second");
     DO(a, 0, "release t");
     uint64_t before = epoch("t");
     CTL(1, "give", "t", "nobody");
@@ -94,9 +90,7 @@ static void give_refuses(void)
 static void rm(void)
 {
     static const char name[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz-.01234567";
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker"), *reader = agent_new("reader");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t"), *reader = agent_new("reader");
     DO(a, 0, "put t k v");
     DO(reader, 0, "attach t");
     CTL(1, "rm", "t", "--yes"); /* a living client owns it */
@@ -159,9 +153,7 @@ static void make_file(const char *kind, const char *name, const char *how)
 /* What belongs to nobody goes; what a keeper would adopt, hand on or set aside stays. */
 static void gc(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker"), *owner = agent_new("owner"), *idle = agent_new("idle");
-    DO(a, 0, "create kept");
+    struct agent *a = keeper_and_owner("kept"), *owner = agent_new("owner"), *idle = agent_new("idle");
     DO(a, 0, "put kept k v");
     DO(owner, 0, "create orphan");
     DO(a, 0, "create damaged");
@@ -213,9 +205,7 @@ static void rm_asks(void)
         test_skip("script (bsdutils) is not installed");
         return;
     }
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t");
     DO(a, 0, "release t");
     static const char *const answers[] = {"n", "", "yess", "y"};
     for (int i = 0; i < 4; i++) {
@@ -232,9 +222,7 @@ static void rm_asks(void)
 static void purge(void)
 {
     char path[256];
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker"), *dead = agent_new("second");
-    DO(a, 0, "create b.-_readA1");
+    struct agent *a = keeper_and_owner("b.-_readA1"), *dead = agent_new("second");
     DO(a, 0, "create damaged");
     DO(dead, 0, "create orphan");
     CTL(1, "purge", "--yes");
@@ -269,9 +257,7 @@ static void purge(void)
 
 static void purge_tells_what(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create one");
+    struct agent *a = keeper_and_owner("one");
     DO(a, 0, "create two");
     CHECK_RC(agent_end(a), 0);
     keeper_stop();

@@ -57,9 +57,7 @@ static void ends(struct program *w, int signal)
 
 static void of_a_set(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker"), *b = agent_new("second");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t"), *b = agent_new("second");
     DO(a, 0, "put t before x");
     struct program *w = WATCH("t", "u");
     DO(a, 0, "put t k v");
@@ -107,9 +105,7 @@ static void of_a_set(void)
 static void of_bytes(void)
 {
     char longer[301], expected[512];
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t type=1");
+    struct agent *a = keeper_and_owner("t type=1");
     DO(a, 0, "release t");
     struct program *w = WATCH("t"), *j = WATCH("t", "--json");
     memset(longer, 'x', sizeof longer - 1);
@@ -183,30 +179,33 @@ static void of_bags_in_json(void)
 
 /* ---- What is lost, and what is not -------------------------------------------------------------------- */
 
-struct flood {
-    int count;
-};
+#define FLOOD 5000
 
 static int write_flood(struct agent_self *self, void *arg)
 {
     int rc = 0;
-    for (int i = 0; i < ((struct flood *)arg)->count && rc == 0; i++)
+    (void)arg;
+    for (int i = 0; i < FLOOD && rc == 0; i++)
         rc = heir_put(agent_table(self, "t"), "key", 3, &i, sizeof i);
     return rc;
 }
 
-#define FLOOD 5000
+/* A watcher that stands still meanwhile. */
+static void flood_unseen(struct program *w, struct agent *a)
+{
+    program_signal(w, SIGSTOP);
+    CHECK_RC(agent_call(a, write_flood, NULL, 0), 0);
+    program_signal(w, SIGCONT);
+}
 
-/* A watcher that stands still; then every transaction is told, once, or lost. */
+/* Then every transaction is told, once, or lost. */
 static void flood(struct program *w, struct agent *a, unsigned *told, unsigned *lost, unsigned *gaps)
 {
     char line[1024];
     struct heir_info info;
     DO(a, 0, "info t");
     info = a->answer.info;
-    program_signal(w, SIGSTOP);
-    CHECK_RC(agent_call(a, write_flood, &(struct flood){FLOOD}, sizeof(struct flood)), 0);
-    program_signal(w, SIGCONT);
+    flood_unseen(w, a);
     *told = *lost = *gaps = 0;
     for (unsigned long next = info.committed + 1, from, to; next <= info.committed + FLOOD; next = to + 1) {
         REQUIRE(program_line(w, line, sizeof line, PATIENCE) > 0);
@@ -228,9 +227,7 @@ static void flood(struct program *w, struct agent *a, unsigned *told, unsigned *
 static void nothing_is_lost(void)
 {
     unsigned told, lost, gaps;
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t");
     struct program *w = WATCH("t");
     flood(w, a, &told, &lost, &gaps);
     CHECK_EQ(lost, 0);
@@ -252,9 +249,7 @@ static void what_is_lost(void)
 {
     unsigned told, lost, gaps;
     char line[1024] = "";
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t");
     struct program *w = program_start((const char *const[]){"heirctl", "watch", "t", "--changes", "--no-pin", NULL});
     REQUIRE(w != NULL && program_line(w, line, sizeof line, PATIENCE) > 0);
     CHECK_STR(line, "-- table t: changes after transaction 1, held by nobody: some may be lost");
@@ -268,9 +263,7 @@ static void what_is_lost(void)
     flood(w, a, &told, &lost, &gaps);
     CHECK(gaps == 1 && told >= 64, "%u told, %u lost in %u gaps", told, lost, gaps);
     struct program *j = WATCH("--json", "t");
-    program_signal(j, SIGSTOP);
-    CHECK_RC(agent_call(a, write_flood, &(struct flood){FLOOD}, sizeof(struct flood)), 0);
-    program_signal(j, SIGCONT);
+    flood_unseen(j, a);
     REQUIRE(program_line(j, line, sizeof line, PATIENCE) > 0);
     json_t *object = json_loads(line, 0, NULL);
     CHECK_STR(text(object, "kind"), "lost");
@@ -289,9 +282,7 @@ static void what_is_lost(void)
 static void between_transfers(void)
 {
     char expected[256];
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker"), *b = agent_new("second"), *of[] = {a, b};
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t"), *b = agent_new("second"), *of[] = {a, b};
     struct program *w = WATCH("t");
     for (int i = 0; i < 20; i++) {
         DO(of[i % 2], 0, "put t k%d v", i);
@@ -322,9 +313,7 @@ static int count_deaths(const struct heir_happening *h, void *arg)
 static void ends_and_errors(void)
 {
     int deaths = 0;
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t");
     struct program *w = WATCH("t"), *i = WATCH("t"), *p = WATCH("t");
     /* another name; the table of the old one is a new one */
     DO(a, 0, "put t k v");
@@ -368,9 +357,7 @@ static void ends_and_errors(void)
 static void damaged_meanwhile(void)
 {
     char path[256];
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t");
     DO(a, 0, "put t k v");
     struct program *w = WATCH("t");
     DO(a, 0, "put t k w");

@@ -33,9 +33,7 @@ static void info_of_the_namespace(void)
 {
     CTL(0, "info"); /* nothing is there, and that is no error */
     SAYS("none answers");
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker"), *b = agent_new("second");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t"), *b = agent_new("second");
     DO(a, 0, "put t k v");
     DO(a, 0, "put t l v");
     DO(b, 0, "create u");
@@ -76,9 +74,7 @@ static void info_of_the_namespace(void)
 /* Each counter of a table, by its way from the library to the page. */
 static void info_counts(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t");
     DO(a, 0, "put t k v");
     json_t *object = CTL_JSON(0, "info", "t");
     long long commits = number(object, "committed"), history = number(object, "history");
@@ -355,12 +351,15 @@ static bool dump_is_stopped(void *arg)
     return process_state(dump->pid) == 'T';
 }
 
-/* `heirctl dump t`, stopped when it has written a part, of which the first objects have been read. */
-static struct program *stopped_dump(struct heir_table *t, struct heir_info *info)
+/* A keeper, a table, and `heirctl dump t`, stopped when it has written a part, of which the first objects have been
+ * read. */
+static struct program *stopped_dump(struct heir_table_options options, struct heir_table **t, struct heir_info *info)
 {
     char line[256] = "";
-    write_all(t, 0, OBJECTS, 0);
-    REQUIRE_RC(heir_info(t, info), 0);
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    REQUIRE_RC(heir_create(test_open("writer"), "t", &options, t), 0);
+    write_all(*t, 0, OBJECTS, 0);
+    REQUIRE_RC(heir_info(*t, info), 0);
     struct program *dump = program_start((const char *const[]){"heirctl", "dump", "t", NULL});
     REQUIRE(dump != NULL);
     while (strcmp(line, "HEADER=END") != 0)
@@ -400,10 +399,7 @@ static void a_stopped_dump_disturbs_nobody(void)
     json_t *object;
     if (!shm_has_room(64 << 20))
         return;
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct heir *me = test_open("writer");
-    REQUIRE_RC(heir_create(me, "t", &(struct heir_table_options){.type = HEIR_ORDERED_SET}, &t), 0);
-    struct program *dump = stopped_dump(t, &before);
+    struct program *dump = stopped_dump((struct heir_table_options){.type = HEIR_ORDERED_SET}, &t, &before);
     write_all(t, OBJECTS - COMMITS / 2, COMMITS, 1); /* also those that have been printed */
     REQUIRE_RC(heir_info(t, &after), 0);
     CHECK(after.committed >= before.committed + COMMITS);
@@ -446,10 +442,7 @@ static void a_stopped_dump_is_given_up(void)
     json_t *object;
     if (!shm_has_room(64 << 20))
         return;
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct heir *me = test_open("writer");
-    REQUIRE_RC(heir_create(me, "t", &(struct heir_table_options){.max_bytes = 20 << 20}, &t), 0);
-    struct program *dump = stopped_dump(t, &before);
+    struct program *dump = stopped_dump((struct heir_table_options){.max_bytes = 20 << 20}, &t, &before);
     do {
         write_all(t, 0, 10000, round++);
         REQUIRE_RC(heir_info(t, &after), 0);

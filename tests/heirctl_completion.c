@@ -26,9 +26,7 @@ static void complete_in_bash(const char *file, int line, const char *function, c
 
 static void some_names(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker"), *b = agent_new("b.2-_");
-    DO(a, 0, "create bread");
+    struct agent *a = keeper_and_owner("bread"), *b = agent_new("b.2-_");
     DO(a, 0, "create bre.ad-_");
     DO(b, 0, "create cake");
 }

@@ -101,9 +101,7 @@ static void dump_formats(void)
 
 static void dump_refuses(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t");
     DO(a, 0, "put t k v");
     CTL(1, "dump", "none");
     COMPLAINS("none");
@@ -300,9 +298,7 @@ static void through_berkeley_db(void)
 static void load_into_what_is_there(void)
 {
     char path[200];
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t");
     DO(a, 0, "put t stays 1");
     DO(a, 0, "put t k old");
     CTL_IN(1, HEADER " k\n new\nDATA=END\n", "load", "t"); /* a living client owns it */

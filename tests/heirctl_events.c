@@ -63,9 +63,7 @@ static long long counter(const char *name, const char *label)
 /* Which worker it was, what killed it, what it owned, and how far its state had come. */
 static void events_of_a_death(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker"), *b = agent_new("second");
-    DO(a, 0, "create bread heir=second");
+    struct agent *a = keeper_and_owner("bread heir=second"), *b = agent_new("second");
     DO(a, 0, "create cake");
     DO(a, 0, "put bread k v");
     DO(a, 0, "put bread k w");
@@ -118,9 +116,7 @@ static void events_of_a_death(void)
 /* Each kind but those above; and all of it is still there under the next keeper. */
 static void events_of_all_kinds(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker"), *b = agent_new("second");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t"), *b = agent_new("second");
     DO(a, 0, "rename t u");
     DO(a, 0, "release u");
     DO(b, 0, "claim u 0");
@@ -183,9 +179,7 @@ static int in_order(const struct heir_happening *h, void *arg)
 /* More than there is room for: the last ones are there, each once and in order, and who follows is told. */
 static void events_go_round(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t");
     struct program *follower = program_start((const char *const[]){"heirctl", "events", "--follow", NULL});
     char line[1024] = "";
     REQUIRE(follower != NULL);
@@ -232,9 +226,7 @@ static void events_go_round(void)
 static void events_after_an_old_keeper(void)
 {
     char path[256];
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t");
     keeper_kill();
     shm_path(path, sizeof path, "k", "");
     CHECK_EQ(truncate(path, 4096), 0);
@@ -260,9 +252,7 @@ static void events_after_an_old_keeper(void)
 
 static void stats(void)
 {
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker"), *b = agent_new("second");
-    DO(a, 0, "create t.-_9");
+    struct agent *a = keeper_and_owner("t.-_9"), *b = agent_new("second");
     DO(a, 0, "put t.-_9 k v");
     agent_send(b, "claim t.-_9 -1 none");
     for (int64_t end = now_ms() + patience(PATIENCE); counter("claims_waited", "") != 1 && now_ms() < end;)
@@ -322,9 +312,7 @@ static void watched(struct program *watch, const char *expected)
 static void watch(void)
 {
     char line[1024];
-    REQUIRE_EQ(keeper_start(NULL), 0);
-    struct agent *a = agent_new("baker"), *b = agent_new("second");
-    DO(a, 0, "create t");
+    struct agent *a = keeper_and_owner("t"), *b = agent_new("second");
     struct program *w = program_start((const char *const[]){"heirctl", "watch", NULL});
     struct program *one = program_start((const char *const[]){"heirctl", "--json", "watch", "later", NULL});
     REQUIRE(w != NULL && one != NULL);

@@ -45,6 +45,14 @@ static struct agent *agent_of(unsigned uid)
     return agent;
 }
 
+/* That has opened a client. */
+static struct agent *client_of(unsigned uid, const char *role)
+{
+    struct agent *agent = agent_of(uid);
+    DO(agent, 0, "open %s", role);
+    return agent;
+}
+
 static void start(const char *option, const char *value)
 {
     const char *const options[] = {"--socket-mode", "0666", option, value, NULL};
@@ -66,7 +74,7 @@ static bool succeeds(void *arg)
 
 static void clients(void)
 {
-    struct agent *a[5], *b, *root[5];
+    struct agent *a[5];
     if (!root_only())
         return;
     start("--max-clients", "3");
@@ -74,12 +82,9 @@ static void clients(void)
         a[i] = agent_of(A);
         DO(a[i], i < 3 ? 0 : -EDQUOT, "open a");
     }
-    b = agent_of(B);
-    DO(b, 0, "open b"); /* another user's are not counted, */
-    for (int i = 0; i < 5; i++) {
-        root[i] = agent_of(0);
-        DO(root[i], 0, "open root"); /* and root's are not limited */
-    }
+    client_of(B, "b"); /* another user's are not counted, */
+    for (int i = 0; i < 5; i++)
+        client_of(0, "root"); /* and root's are not limited */
     DO(a[0], 0, "close");
     DO(a[3], 0, "open a"); /* at once */
     DO(a[4], -EDQUOT, "open a");
@@ -143,11 +148,8 @@ static void tables(void)
     if (!root_only())
         return;
     start("--max-tables", "2");
-    struct agent *a = agent_of(A), *again = agent_of(A), *b = agent_of(B), *root = agent_of(0);
-    DO(a, 0, "open a");
-    DO(again, 0, "open again");
-    DO(b, 0, "open b");
-    DO(root, 0, "open root");
+    struct agent *a = client_of(A, "a"), *again = client_of(A, "again"), *b = client_of(B, "b");
+    struct agent *root = client_of(0, "root");
     DO(a, 0, "create t1");
     DO(again, 0, "claim t2 0");
     DO(a, -EDQUOT, "create t3");
@@ -179,11 +181,8 @@ static void bytes(void)
     if (!root_only())
         return;
     start("--max-bytes", "1000000");
-    struct agent *a = agent_of(A), *again = agent_of(A), *b = agent_of(B), *root = agent_of(0);
-    DO(a, 0, "open a");
-    DO(again, 0, "open again");
-    DO(b, 0, "open b");
-    DO(root, 0, "open root");
+    struct agent *a = client_of(A, "a"), *again = client_of(A, "again"), *b = client_of(B, "b");
+    struct agent *root = client_of(0, "root");
     DO(a, -EDQUOT, "create t max=1000001");
     DO(a, -EDQUOT, "create t max=1000000"); /* whole pages count */
     DO(a, -EDQUOT, "create t");             /* 1 GiB */
@@ -202,8 +201,7 @@ static void no_limits(void)
     if (!root_only())
         return;
     start("--max-tables", "0");
-    struct agent *a = agent_of(A);
-    DO(a, 0, "open a");
+    struct agent *a = client_of(A, "a");
     for (int i = 0; i < 50; i++)
         DO(a, 0, "create t%d max=65536", i);
 }
