@@ -71,6 +71,25 @@ void check_shell(const char *file, int line, const char *function, int code, con
     check_eq(file, line, function, out.code, code, script);
 }
 
+long long counter_in(const json_t *object, const char *name, const char *label)
+{
+    const json_t *list = json_object_get(object, "counters");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *c = json_array_get(list, i), *of = json_object_get(c, "label_value");
+        if (strcmp(text(c, "name"), name) == 0 && strcmp(json_is_null(of) ? "" : text(c, "label_value"), label) == 0)
+            return number(c, "value");
+    }
+    return -1;
+}
+
+long long counter(const char *name, const char *label)
+{
+    json_t *object = CTL_JSON(0, "stats");
+    long long value = counter_in(object, name, label);
+    json_decref(object);
+    return value;
+}
+
 struct agent *keeper_and_owner(const char *table)
 {
     REQUIRE_EQ(keeper_start(NULL), 0);

@@ -32,6 +32,10 @@ struct agent *keeper_and_owner(const char *table);
 long long number(const json_t *object, const char *key);
 const char *text(const json_t *object, const char *key);
 
+/* Of the counters that `stats` and `info` have; label: "" for one that has none. -1: there is no such counter. */
+long long counter(const char *name, const char *label);
+long long counter_in(const json_t *object, const char *name, const char *label);
+
 void damage(const char *table); /* its header, so that nothing can read it */
 
 #endif

@@ -17,18 +17,6 @@
 
 /* ---- The namespace ------------------------------------------------------------------------------------ */
 
-static long long counted(const json_t *object, const char *name, const char *label)
-{
-    const json_t *list = json_object_get(object, "counters");
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *counter = json_array_get(list, i);
-        const char *value = json_string_value(json_object_get(counter, "label_value"));
-        if (strcmp(text(counter, "name"), name) == 0 && (label == NULL || (value != NULL && !strcmp(value, label))))
-            return number(counter, "value");
-    }
-    return -1;
-}
-
 static void info_of_the_namespace(void)
 {
     CTL(0, "info"); /* nothing is there, and that is no error */
@@ -48,8 +36,8 @@ static void info_of_the_namespace(void)
     CHECK_EQ(number(json_object_get(object, "clients"), "stopped"), 1);
     CHECK_EQ(number(object, "pins"), 0);
     CHECK(json_is_null(json_object_get(object, "oldest_pin_ms")));
-    CHECK_EQ(counted(object, "tables_created", NULL), 2);
-    CHECK_EQ(counted(object, "deaths", "signal"), 0);
+    CHECK_EQ(counter_in(object, "tables_created", ""), 2);
+    CHECK_EQ(counter_in(object, "deaths", "signal"), 0);
     json_t *stats = CTL_JSON(0, "stats"); /* they are the same */
     CHECK(json_equal(json_object_get(object, "counters"), json_object_get(stats, "counters")));
     json_decref(stats);
@@ -61,7 +49,7 @@ static void info_of_the_namespace(void)
     keeper_kill();
     object = CTL_JSON(0, "info");
     CHECK(json_is_null(json_object_get(object, "keeper")));
-    CHECK_EQ(counted(object, "tables_created", NULL), 2);
+    CHECK_EQ(counter_in(object, "tables_created", ""), 2);
     json_decref(object);
     damage("u");
     object = CTL_JSON(0, "info");

@@ -6,6 +6,7 @@
 #include "heirctl.h"
 
 #include <fcntl.h>
+#include <heir/inspect.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -418,6 +419,45 @@ static void load_in_batches(void)
     unlink(path);
 }
 
+static bool has_objects(void *arg)
+{
+    struct heir_table *t;
+    struct heir_info info = {0};
+    if (heir_inspect_open(NULL, "t", &t) < 0)
+        return false;
+    heir_info(t, &info);
+    heir_inspect_close(t);
+    return info.objects == *(const uint64_t *)arg && info.owner == HEIR_KEEPER;
+}
+
+/* One client for all batches, but the table is free between them; also across keepers. */
+static void load_stays_one_client(void)
+{
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct agent *a = agent_new("baker");
+    struct program *load = program_start((const char *const[]){"heirctl", "load", "t", "--batch", "1", NULL});
+    REQUIRE(load != NULL);
+    CHECK_RC(program_write(load, HEADER " a\n 1\n"), 0);
+    CHECK(wait_until(has_objects, &(uint64_t){1}, PATIENCE));
+    DO(a, 0, "claim t 0");
+    DO(a, 0, "put t other x");
+    DO(a, 0, "release t");
+    CHECK_RC(program_write(load, " b\n 2\n"), 0);
+    CHECK(wait_until(has_objects, &(uint64_t){3}, PATIENCE));
+    keeper_kill();
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    CHECK_RC(program_write(load, " c\n 3\n"), 0);
+    CHECK(wait_until(has_objects, &(uint64_t){4}, PATIENCE));
+    DO(a, 0, "claim t 0"); /* and it is not waited for */
+    CHECK_RC(program_write(load, " d\n 4\nDATA=END\n"), 0);
+    program_close_in(load);
+    CHECK_EQ(program_wait(load, PATIENCE), 1);
+    DO(a, 0, "count t");
+    CHECK_EQ(a->answer.number, 4);
+    CHECK_EQ(counter("clients_opened", ""), 2); /* the baker, and that one */
+    CHECK_EQ(counter("clients_closed", ""), 1);
+}
+
 static void load_refuses_by_line(void)
 {
     static const struct {
@@ -637,6 +677,7 @@ const struct test dump_tests[] = {{"dump: formats", dump_formats},
                                   {"load: into what is there", load_into_what_is_there},
                                   {"load: makes tables", load_makes_tables},
                                   {"load: in batches", load_in_batches},
+                                  {"load: stays one client", load_stays_one_client},
                                   {"load: refuses by line", load_refuses_by_line},
                                   {"load: is killed", load_is_killed},
                                   {"load: progress on a terminal", progress_on_a_terminal},

@@ -44,20 +44,6 @@ static bool has_happened(void *arg)
 
 #define HAPPENS(kind, count) CHECK(wait_until(has_happened, &(struct awaited){kind, count}, PATIENCE), kind)
 
-static long long counter(const char *name, const char *label)
-{
-    long long value = -1;
-    json_t *object = CTL_JSON(0, "stats");
-    const json_t *list = json_object_get(object, "counters");
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *c = json_array_get(list, i), *of = json_object_get(c, "label_value");
-        if (strcmp(text(c, "name"), name) == 0 && strcmp(json_is_null(of) ? "" : text(c, "label_value"), label) == 0)
-            value = number(c, "value");
-    }
-    json_decref(object);
-    return value;
-}
-
 /* ---- events ------------------------------------------------------------------------------------------- */
 
 /* Which worker it was, what killed it, what it owned, and how far its state had come. */

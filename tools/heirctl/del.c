@@ -19,7 +19,7 @@ static enum exit_status print_json(const struct ctl *ctl, const char *key)
 
 static enum exit_status del(const struct ctl *ctl, const struct bytes *key, const char *key_text)
 {
-    struct writing writing;
+    struct writing writing = {0};
     enum exit_status status = writing_begin(ctl, ctl->args[0], NULL, &writing);
     if (status != DONE)
         return status;

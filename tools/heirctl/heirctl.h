@@ -280,11 +280,12 @@ struct writing {
     sigset_t signals; /* the mask before */
 };
 
-/* On error the report's exit status; then there is nothing to end. create: how to make a table that is missing
- * (`created` tells); NULL: it is refused. */
+/* Into a struct that is all zero, or again after writing_pause(). On error the report's exit status; then there is
+ * nothing to end. create: how to make a table that is missing (`created` tells); NULL: it is refused. */
 enum exit_status writing_begin(const struct ctl *ctl, const char *name, const struct heir_table_options *create,
                                struct writing *writing);
-void writing_end(struct writing *writing);
+void writing_pause(struct writing *writing); /* the table is released, the client stays */
+void writing_end(struct writing *writing);   /* also where nothing has begun */
 /* The same in two halves, for a verb that needs the table for itself, also a public one: become a client; become the
  * owner, without waiting, for a deed ("give away"). */
 enum exit_status writing_join(const struct ctl *ctl, struct writing *writing);

@@ -4,7 +4,7 @@
  *
  * A batch (without --batch: the whole file) is read to its end before the table is touched, so nothing is owned and no
  * transaction is open while we wait for a pipe, and a damaged file has changed nothing. The price is its memory. Then
- * it is one transaction. Between two batches the table is released again.
+ * it is one transaction. Between two batches the table is released again; the client stays.
  *
  * A table that we make is nobody's after us until the first batch is in it: if we are killed before, it goes with us.
  */
@@ -31,6 +31,7 @@ struct load {
         size_t key, key_len, value_len;
         uint64_t line; /* of the key; the value's is the next */
     } * items;
+    struct writing writing;
     uint64_t loaded, batches; /* committed */
     bool created;
 };
@@ -148,29 +149,32 @@ static int put_batch(const struct load *load, struct heir_table *table)
 
 static enum exit_status write_batch(struct load *load)
 {
-    struct writing writing;
+    struct writing *writing = &load->writing;
     /* a table that somebody removes between two batches stays removed */
-    enum exit_status status = writing_begin(load->ctl, load->name, load->batches == 0 ? &load->create : NULL, &writing);
+    enum exit_status status = writing_begin(load->ctl, load->name, load->batches == 0 ? &load->create : NULL, writing);
     if (status != DONE)
         return status;
-    status = check_type(load, &writing.info);
+    status = check_type(load, &writing->info);
     if (status == DONE)
-        status = check_batch(load, &writing.info);
+        status = check_batch(load, &writing->info);
     if (status == DONE) {
-        int error = put_batch(load, writing.table);
-        if (error == 0 && writing.created)
-            error = heir_set_heir(writing.table, NULL, NULL, 0);
+        int error = put_batch(load, writing->table);
+        if (error == 0 && writing->created)
+            error = heir_set_heir(writing->table, NULL, NULL, 0);
         if (error < 0)
-            status = fail_put(load, &writing, error);
+            status = fail_put(load, writing, error);
     }
     if (status == DONE) {
-        load->created |= writing.created;
+        load->created |= writing->created;
         load->loaded += load->count;
         load->batches++;
-    } else if (writing.created && heir_destroy(writing.table) == 0) {
-        writing.claimed = false;
+    } else if (writing->created && heir_destroy(writing->table) == 0) {
+        writing->claimed = false;
     }
-    writing_end(&writing);
+    if (status == DONE && load->count == load->batch) /* there may be more */
+        writing_pause(writing);
+    else
+        writing_end(writing);
     return status;
 }
 
@@ -256,6 +260,7 @@ static enum exit_status run(struct ctl *ctl)
     progress_begin(&load.progress, what, 0, false);
     flat_begin(&load.flat, file);
     status = load_all(&load);
+    writing_end(&load.writing);
     progress_clear();
     if (status == DONE)
         status = print_result(&load);

@@ -22,7 +22,7 @@ static enum exit_status print_json(const struct ctl *ctl, const struct bytes *ke
 
 static enum exit_status put(const struct ctl *ctl, const struct bytes *key, const struct bytes *value)
 {
-    struct writing writing;
+    struct writing writing = {0};
     enum exit_status status = writing_begin(ctl, ctl->args[0], NULL, &writing);
     if (status != DONE)
         return status;

@@ -116,13 +116,32 @@ enum exit_status writing_own(const struct ctl *ctl, const char *name, const char
 enum exit_status writing_begin(const struct ctl *ctl, const char *name, const struct heir_table_options *create,
                                struct writing *writing)
 {
-    enum exit_status status = writing_join(ctl, writing);
+    enum exit_status status = DONE;
+    if (writing->client == NULL)
+        status = writing_join(ctl, writing);
+    else
+        hold_signals(writing);
     int error = status == DONE ? open_table(writing, name, create) : 0;
     return error == 0 ? status : fail(ctl, name, "write", error, writing);
 }
 
+void writing_pause(struct writing *writing)
+{
+    struct heir_event event;
+    if (writing->claimed && heir_release(writing->table) < 0) {
+        writing_end(writing);
+        return;
+    }
+    writing->claimed = writing->created = false;
+    while (heir_wait(writing->client, 0, &event) == 0) { /* of each claim: they would gather */
+    }
+    sigprocmask(SIG_SETMASK, &writing->signals, NULL);
+}
+
 void writing_end(struct writing *writing)
 {
+    if (writing->client == NULL)
+        return;
     /* What release cannot do for want of a keeper, closing does: the next keeper finds the table free. */
     if (writing->claimed)
         heir_release(writing->table);
