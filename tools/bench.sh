@@ -95,10 +95,8 @@ make_ready() {
     if [ -f "$build/build.ninja" ]; then
         meson setup --reconfigure "$build" >"$work/log" 2>&1 || rm -rf "$build"
     fi
-    if [ ! -f "$build/build.ninja" ]; then
-        meson setup "$build" --buildtype=release -Dtests=false >"$work/log" 2>&1
-    fi
-    if ! ninja -C "$build" >>"$work/log" 2>&1; then
+    if { [ ! -f "$build/build.ninja" ] && ! meson setup "$build" --buildtype=release -Dtests=false >"$work/log" 2>&1; } ||
+        ! ninja -C "$build" >>"$work/log" 2>&1; then
         cat "$work/log"
         say 'FAILED: it does not build; why stands above'
         exit 1
