@@ -19,6 +19,7 @@
 #include "../lib/engine/pass_tree.c"
 #include "../lib/engine/past.c"
 #include "../lib/engine/read.c"
+#include "../lib/engine/salvage.c"
 #include "../lib/engine/space.c"
 #include "../lib/engine/tree.c"
 #include "../lib/engine/tree_grow.c"

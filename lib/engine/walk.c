@@ -9,6 +9,7 @@
 #include "walk.h"
 #include "bag.h"
 #include "batch.h"
+#include "salvage.h"
 
 #define POSITION_BITS INDEX_DEPTH_MAX
 
@@ -200,9 +201,12 @@ static int collect_leaf(struct walk *w)
     struct version *v;
     int r = tree_portion(s, index_directory(s, w->snap), &w->range, &p);
 
-    w->done = r < 0; /* where the next leaf is nobody knows then */
+    if (r == -EUCLEAN && (r = pass_over(w, r)) == 0) {
+        p.count = 0;
+        p.bound = salvage_next(s, index_directory(s, w->snap), w->range.from, w->range.from_len);
+    }
     if (r < 0)
-        return pass_over(w, r);
+        return r;
     for (unsigned i = 0; i < p.count && !w->what->first; i++) {
         version_prefetch(s, p.slots[i]);
     }

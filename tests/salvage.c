@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Salvage of a tree, a node of which is torn: each node in turn, in each way. All objects that are not below it are
+ * there, each once and in the order of their keys; and it is said that something is not.
+ */
+#include "../lib/engine/objects.h" /* the tests have one of their own */
+#include "node.h"
+#include "support.h"
+#include "walk.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define TABLE_BYTES (UINT64_C(4) << 20)
+#define OBJECTS     6000u /* three levels */
+
+enum tear { FILLED, WITHOUT_HEAD, LOST, TEARS }; /* the last: what leads to it leads nowhere */
+
+static struct store table;
+static bool accounted[OBJECTS]; /* below the node that is torn, or seen */
+
+static struct store new_table(enum heir_type type)
+{
+    struct store s = {.bytes = TABLE_BYTES, .seed = 7};
+    s.base = mmap(NULL, TABLE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(s.base != MAP_FAILED);
+    page_of(&s)->max_bytes = TABLE_BYTES;
+    page_of(&s)->hash_seed = s.seed;
+    page_of(&s)->type = type;
+    REQUIRE_RC(objects_format(&s), 0);
+    for (unsigned i = 0; i < OBJECTS; i++) {
+        char key[16];
+        unsigned number = i * 7919u % OBJECTS; /* in no order */
+        int len = snprintf(key, sizeof key, "key %05u", number);
+        objects_begin(&s);
+        REQUIRE_RC(objects_put(&s, key, (size_t)len, &number, sizeof number, false), 0);
+        objects_commit(&s);
+    }
+    return s;
+}
+
+/* ---- Visiting ----------------------------------------------------------------------------------------- */
+
+struct seen {
+    unsigned count, last, wrong;
+};
+
+static int see(const void *key, size_t key_len, const void *value, size_t value_len, void *arg)
+{
+    struct seen *seen = arg;
+    char want[16];
+    unsigned number = OBJECTS;
+    if (value_len == sizeof number)
+        memcpy(&number, value, sizeof number);
+    int len = snprintf(want, sizeof want, "key %05u", number);
+    bool good = number < OBJECTS && key_len == (size_t)len && memcmp(key, want, key_len) == 0 &&
+                (seen->count == 0 || number > seen->last);
+    seen->wrong += !good;
+    seen->count++;
+    seen->last = number;
+    if (good)
+        accounted[number] = true;
+    return 0;
+}
+
+/* Salvage: so many objects are missing, and those are accounted for. */
+static void salvage(unsigned missing)
+{
+    struct seen seen = {0};
+    uint64_t lost = 0;
+    struct walk_what what = {.lost = &lost};
+    bool copied;
+    CHECK_RC(walk_copy(&table, &what, 1, SIZE_MAX, &copied, see, &seen), 0);
+    unsigned others = 0;
+    for (unsigned i = 0; i < OBJECTS; i++)
+        others += !accounted[i];
+    CHECK(others == 0 && seen.wrong == 0, "%u of other nodes are missing, %u are wrong", others, seen.wrong);
+    CHECK_EQ(seen.count, OBJECTS - missing);
+    CHECK(missing == 0 ? lost == 0 : lost > 0 && lost < 4, "%lu times", (unsigned long)lost);
+}
+
+/* ---- Nodes -------------------------------------------------------------------------------------------- */
+
+static unsigned mark_leaf(const struct leaf *leaf)
+{
+    uint64_t slots[LEAF_SLOTS];
+    unsigned count = 0, number;
+    REQUIRE_RC(leaf_gather(&table, leaf, 0, UINT32_MAX, slots, &count), 0);
+    for (unsigned i = 0; i < count; i++) {
+        const struct version *v = at(&table, slot_version(slots[i]), sizeof *v);
+        memcpy(&number, version_value(v, version_key_len(v)), sizeof number);
+        accounted[number] = true;
+    }
+    return count;
+}
+
+/* Mark what is below a node of this level (1: a leaf). Their number. */
+static unsigned mark(uint64_t offset, uint64_t level)
+{
+    unsigned count = 0;
+    if (level == 1)
+        return mark_leaf(at(&table, offset, sizeof(struct leaf)));
+    const struct inner *node = at(&table, offset, sizeof *node);
+    for (unsigned i = 0; i < count_of(get(&node->head)); i++) {
+        if (get(&node->children[i]) != 0)
+            count += mark(get(&node->children[i]), level - 1);
+    }
+    return count;
+}
+
+static void tear_node(word_t *ref, uint64_t level)
+{
+    uint64_t offset = index_offset(get(ref)), before = get(ref);
+    size_t bytes = level == 1 ? sizeof(struct leaf) : sizeof(struct inner);
+    uint8_t *node = table.base + offset, whole[sizeof(struct inner)];
+
+    memcpy(whole, node, bytes);
+    for (enum tear tear = 0; tear < TEARS; tear++) {
+        memset(accounted, 0, sizeof accounted);
+        unsigned missing = mark(offset, level);
+        if (tear == LOST)
+            set(ref, before + (UINT64_C(1) << 50));
+        else
+            memset(node, 0xa5, tear == FILLED ? bytes : sizeof(word_t));
+        salvage(missing);
+        memcpy(node, whole, bytes);
+        set(ref, before);
+    }
+}
+
+/* All nodes from there on down. */
+static unsigned tear_all(word_t *ref, uint64_t level)
+{
+    unsigned count = 1;
+    tear_node(ref, level);
+    if (level == 1)
+        return count;
+    struct inner *node = at(&table, index_offset(get(ref)), sizeof *node);
+    for (unsigned i = 0; i < count_of(get(&node->head)); i++)
+        count += tear_all(&node->children[i], level - 1);
+    return count;
+}
+
+static void of_type(enum heir_type type)
+{
+    table = new_table(type);
+    memset(accounted, 0, sizeof accounted);
+    salvage(0);
+    word_t *root = &view_of(&table)->directory;
+    uint64_t levels = tree_levels(get(root));
+    CHECK_EQ(levels, 3);
+    unsigned nodes = tear_all(root, levels);
+    CHECK(nodes > 100, "%u", nodes);
+    memset(accounted, 0, sizeof accounted);
+    salvage(0); /* all is as it was */
+    munmap(table.base, TABLE_BYTES);
+}
+
+static void of_an_ordered_set(void)
+{
+    of_type(HEIR_ORDERED_SET);
+}
+
+static void of_a_bag(void)
+{
+    of_type(HEIR_BAG);
+}
+
+static const struct test all[] = {{"an ordered set", of_an_ordered_set}, {"a bag", of_a_bag}, {NULL, NULL}};
+
+int main(int argc, char **argv)
+{
+    const struct test_suite suites[] = {{.name = "salvage", .tests = all}, {.name = NULL}};
+    return test_main(argc, argv, suites);
+}
