@@ -139,17 +139,23 @@ struct heir *changes_client(const struct ctl *ctl)
     return heir_open(&options, &client) == 0 ? client : NULL;
 }
 
-static int open_held(struct changes *c, struct heir *client, const char *name, uint64_t from)
+/* Of the table that is open now, if it is still the one. */
+static int open_feed(struct changes *c, uint64_t from, int hold)
 {
     struct heir_info info;
+    int error = heir_info(c->table, &info);
+    if (error == 0 && info.id != c->id)
+        error = -ENOENT;
+    return error < 0 ? error
+                     : heir_feed_open(c->table, &(struct heir_feed_options){.from = from, .hold = hold}, &c->feed);
+}
+
+static int open_held(struct changes *c, struct heir *client, const char *name, uint64_t from)
+{
     int error = heir_attach(client, name, &c->table);
     if (error < 0)
         return error;
-    error = heir_info(c->table, &info);
-    if (error == 0 && info.id != c->id)
-        error = -ENOENT;
-    if (error == 0)
-        error = heir_feed_open(c->table, &(struct heir_feed_options){.from = from, .hold = 1}, &c->feed);
+    error = open_feed(c, from, 1);
     if (error < 0)
         heir_detach(c->table);
     return error;
@@ -157,15 +163,10 @@ static int open_held(struct changes *c, struct heir *client, const char *name, u
 
 static int open_unheld(struct changes *c, const char *name, uint64_t from)
 {
-    struct heir_info info;
     int error = heir_inspect_open(c->ctl->ns, name, &c->table);
     if (error < 0)
         return error;
-    error = heir_info(c->table, &info);
-    if (error == 0 && info.id != c->id)
-        error = -ENOENT;
-    if (error == 0)
-        error = heir_feed_open(c->table, &(struct heir_feed_options){.from = from}, &c->feed);
+    error = open_feed(c, from, 0);
     if (error < 0)
         heir_inspect_close(c->table);
     return error;
