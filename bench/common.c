@@ -15,12 +15,22 @@
 #include <time.h>
 #include <unistd.h>
 
-uint64_t now_ns(void)
+static uint64_t clock_ns(clockid_t clock)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t now_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t real_ns(void)
+{
+    return clock_ns(CLOCK_REALTIME);
 }
 
 void spin_ns(uint64_t ns)
@@ -369,6 +379,11 @@ int fail(const char *format, ...)
     va_end(ap);
     fputc('\n', stderr);
     return -1;
+}
+
+int check(int r, const char *call)
+{
+    return r < 0 ? fail("%s: %s", call, heir_strerror(r)) : 0;
 }
 
 /* ---- The machine -------------------------------------------------------------------------------------- */

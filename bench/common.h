@@ -42,6 +42,7 @@ bool bench_stopped(void);
 
 /* CLOCK_MONOTONIC: one clock for all processes of the machine. */
 uint64_t now_ns(void);
+uint64_t real_ns(void); /* CLOCK_REALTIME, as the keeper's events have it */
 void spin_ns(uint64_t ns);
 
 /* A bijection of 64 bits that looks random: different numbers never collide. */
@@ -92,6 +93,8 @@ void progress_end(void);
 
 /* Says on stderr what went wrong; returns -1. */
 __attribute__((format(printf, 1, 2))) int fail(const char *format, ...);
+/* Of what a call of the library returned: 0, or fail(). */
+int check(int r, const char *call);
 
 void *must(void *memory); /* ends the program when memory is NULL */
 bool parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *value);

@@ -13,7 +13,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define NUMBER     "n"
@@ -21,20 +20,6 @@
 #define SPIN_US    10000000 /* longer than anybody waits */
 
 static const struct heir_table_options table_options = {.max_bytes = 4 << 20};
-
-/* Main process: says what failed. */
-static int check(int r, const char *call)
-{
-    return r < 0 ? fail("%s: %s", call, heir_strerror(r)) : 0;
-}
-
-static uint64_t real_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* The one event that must have come, and no other. */
 static int one_event(struct heir *client, struct heir_event *event)
@@ -406,6 +391,17 @@ static int kill_owner(struct handoff *h, const struct measure *m, struct heir_ta
     return 0;
 }
 
+/* The owner to be killed first, and the table. Its pid, or -1. */
+static pid_t first_worker(struct handoff *h, const struct measure *m, struct heir_table **table)
+{
+    board_reset(h->board);
+    pid_t pid = start_worker(h, m, 1);
+    if (pid < 0 || await(h->board, &h->board->ready, 1, SLEEPING) < 0 ||
+        check(heir_attach(h->client, "kill", table), "heir_attach") < 0)
+        return -1;
+    return pid;
+}
+
 int run_kill_keeper(struct handoff *h, const struct measure *m, unsigned n)
 {
     struct board *board = h->board;
@@ -415,10 +411,8 @@ int run_kill_keeper(struct handoff *h, const struct measure *m, unsigned n)
     double us;
     pid_t pid;
 
-    board_reset(board);
-    pid = start_worker(h, m, 1);
-    if (pid < 0 || await(board, &board->ready, 1, SLEEPING) < 0 ||
-        check(heir_attach(h->client, "kill", &table), "heir_attach") < 0)
+    pid = first_worker(h, m, &table);
+    if (pid < 0)
         return -1;
     for (uint32_t step = 1; step <= n; step++) {
         epoch = atomic_load(&board->epoch);
@@ -450,10 +444,8 @@ int run_kill_claimant(struct handoff *h, const struct measure *m, unsigned n)
     uint64_t began, epoch;
     pid_t pid, next;
 
-    board_reset(board);
-    pid = start_worker(h, m, 1);
-    if (pid < 0 || await(board, &board->ready, 1, SLEEPING) < 0 ||
-        check(heir_attach(h->client, "kill", &table), "heir_attach") < 0)
+    pid = first_worker(h, m, &table);
+    if (pid < 0)
         return -1;
     for (uint32_t step = 1; step <= n; step++) {
         epoch = atomic_load(&board->epoch);

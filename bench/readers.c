@@ -233,7 +233,7 @@ static int see(const void *key, size_t key_len, const void *value, size_t value_
 
 /* The writer's keys come round and round: so the last turns are what must be there, one for each key. Then the table
  * has done its work. */
-static struct answer check(struct worker *w, enum kind kind)
+static struct answer check_view(struct worker *w, enum kind kind)
 {
     struct seen seen = {0};
     uint64_t turns = 0;
@@ -274,7 +274,7 @@ static int serve(int wire, void *arg)
                           : q.what == WORK  ? work(&w, &q)
                           : q.what == PIN   ? pin(&w, q.kind)
                           : q.what == UNPIN ? unpin(&w)
-                                            : check(&w, q.kind);
+                                            : check_view(&w, q.kind);
         if (child_tell(wire, &a, sizeof a) < 0)
             return -1;
     }

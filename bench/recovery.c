@@ -55,11 +55,6 @@ struct recovery {
     uint64_t kills;
 };
 
-static int check(int r, const char *call)
-{
-    return r < 0 ? fail("%s: %s", call, heir_strerror(r)) : 0;
-}
-
 /* What key i has as its committed number; the writers that are killed put other ones. */
 static uint64_t number_of(uint64_t i)
 {

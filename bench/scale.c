@@ -23,7 +23,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define NUMBER     "n"
@@ -77,19 +76,6 @@ struct scale {
     unsigned n_crowds;
     uint64_t transfers, kills;
 };
-
-static int check(int r, const char *call)
-{
-    return r < 0 ? fail("%s: %s", call, heir_strerror(r)) : 0;
-}
-
-static uint64_t real_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* ---- Children: each says one number when it is ready, and sleeps until it is killed -------------------- */
 
