@@ -600,6 +600,72 @@ static void damaged_history(void)
     table_end(&s);
 }
 
+/* ---- Keys that look alike ------------------------------------------------------------------------------ */
+
+struct hashed {
+    uint32_t hash, number;
+};
+
+static int by_hash(const void *a, const void *b)
+{
+    uint32_t x = ((const struct hashed *)a)->hash, y = ((const struct hashed *)b)->hash;
+    return (x > y) - (x < y);
+}
+
+static bool has(const struct store *s, uint64_t key, uint64_t value)
+{
+    uint64_t found = 0;
+    size_t len = sizeof found;
+    return read_get(s, &key, sizeof key, &found, &len) == 0 && found == value;
+}
+
+static void change(struct store *s, uint64_t key, const uint64_t *value)
+{
+    objects_begin(s);
+    CHECK_RC(value != NULL ? objects_put(s, &key, sizeof key, value, sizeof *value, false)
+                           : objects_del(s, &key, sizeof key),
+             0);
+    objects_commit(s);
+}
+
+/* Different keys with one hash, in one group: each is found, changed and deleted for itself, also beside what the other
+ * has left behind. */
+static void same_hash(void)
+{
+    const uint32_t keys = 400000; /* some 20 pairs of them */
+    struct hashed *h = calloc(keys, sizeof *h);
+    struct store s = table_new(1 << 20);
+    unsigned pairs = 0;
+
+    for (uint32_t i = 0; !ordered(&s) && i < keys; i++)
+        h[i] = (struct hashed){index_hash(&s, &(uint64_t){i}, sizeof(uint64_t)), i};
+    qsort(h, keys, sizeof *h, by_hash);
+    for (uint32_t i = 0; !ordered(&s) && i + 1 < keys; i++) {
+        uint64_t a = h[i].number, b = h[i + 1].number, value = 1;
+        if (h[i].hash != h[i + 1].hash)
+            continue;
+        pairs++;
+        for (unsigned turn = 0; turn < 2; turn++, a ^= b, b ^= a, a ^= b) {
+            change(&s, a, &value);
+            CHECK(has(&s, a, 1) && !has(&s, b, 1));
+            change(&s, b, &(uint64_t){2});
+            CHECK(has(&s, a, 1) && has(&s, b, 2));
+            change(&s, b, &(uint64_t){3});
+            CHECK(has(&s, a, 1) && has(&s, b, 3));
+            change(&s, a, NULL);
+            CHECK(!has(&s, a, 1) && has(&s, b, 3));
+            objects_collect(&s);
+            CHECK(!has(&s, a, 1) && has(&s, b, 3));
+            change(&s, b, NULL);
+            CHECK(!has(&s, b, 3));
+        }
+        check_whole(&s);
+    }
+    CHECK(ordered(&s) || pairs != 0);
+    free(h);
+    table_end(&s);
+}
+
 /* ---- The format --------------------------------------------------------------------------------------- */
 
 /* Changing any of these is a new LAYOUT_VERSION. */
@@ -657,6 +723,7 @@ static const struct test tests[] = {
     {"damaged-end-of-heap", damaged_end_of_heap},
     {"damaged-directory", damaged_directory},
     {"damaged-history", damaged_history},
+    {"same-hash", same_hash},
     {0},
 };
 

@@ -19,6 +19,9 @@
 #include "index.h"
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #define USED_BEFORE(hash) ((uint64_t)((hash) | 1u) << 32)
 
@@ -89,37 +92,80 @@ static inline word_t *segment_of(const struct store *s, uint64_t dir, uint32_t h
     return at(s, index_offset(*word), PAGE_BYTES);
 }
 
-/* The order in which a group's slots are tried: beginning with one that the hash chooses, most keys are found at once.
- */
-static inline word_t *slot_at(word_t *group, uint32_t hash, unsigned i)
+/* What stands in a group, a bit a slot. */
+struct scan {
+    unsigned same;   /* has this hash */
+    unsigned vacant; /* holds no version */
+    unsigned never;  /* was never used */
+};
+
+/* All slots of a group at once and without a branch: which of them has the key is anybody's guess, and a processor that
+ * has guessed wrong has begun nothing of use while it waited for the group. A writer may be at work on them: the words
+ * are only pointed out here, and looked at one by one afterwards. */
+static inline struct scan group_scan(const word_t *group, uint32_t hash)
 {
-    return &group[((hash >> 29) + i) % GROUP_SLOTS];
+#if defined(__SSE2__) && !defined(HEIR_TSAN)
+    const __m128i *pair = (const __m128i *)(const void *)group, zero = _mm_setzero_si128();
+    __m128i high[2], low[2];
+    for (unsigned i = 0; i < 2; i++) {
+        __m128 a = _mm_castsi128_ps(_mm_load_si128(pair + 2 * i)),
+               b = _mm_castsi128_ps(_mm_load_si128(pair + 2 * i + 1));
+        high[i] = _mm_castps_si128(_mm_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)));
+        low[i] = _mm_castps_si128(_mm_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)));
+    }
+#define BITS(of, is)                                                                                                   \
+    (unsigned)_mm_movemask_epi8(                                                                                       \
+        _mm_packs_epi16(_mm_packs_epi32(_mm_cmpeq_epi32((of)[0], is), _mm_cmpeq_epi32((of)[1], is)), zero))
+    unsigned vacant = BITS(low, zero);
+    return (struct scan){BITS(high, _mm_set1_epi32((int)hash)), vacant, vacant & BITS(high, zero)};
+#undef BITS
+#else
+    struct scan scan = {0, 0, 0};
+    for (unsigned j = 0; j < GROUP_SLOTS; j++) {
+        uint64_t word = get(&group[j]);
+        scan.same |= (unsigned)(slot_hash(word) == hash) << j;
+        scan.vacant |= (unsigned)(slot_version(word) == 0) << j;
+        scan.never |= (unsigned)(word == 0) << j;
+    }
+    return scan;
+#endif
 }
 
-/* The slot and version of a key in its group; NULL: not there. */
-static inline struct version *group_find(const struct store *s, word_t *group, uint32_t hash, const void *key,
-                                         size_t key_len, word_t **slot)
+/* The version of a key among the slots of its home group, when the first one with its hash has it: nearly always. */
+static inline struct version *home_find(const struct store *s, word_t *slots, uint32_t hash, const void *key,
+                                        size_t key_len, word_t **slot)
 {
-    for (unsigned j = 0; j < GROUP_SLOTS; j++) {
-        word_t *candidate = slot_at(group, hash, j);
-        uint64_t word = get(candidate);
-        if (slot_hash(word) == hash && slot_version(word) != 0) {
-            struct version *v = version_of_key(s, slot_version(word), key, key_len);
-            if (likely(v != NULL)) {
-                *slot = candidate;
-                return v;
+    word_t *group = slots + hash % SEGMENT_GROUPS * GROUP_SLOTS;
+    *slot = &group[__builtin_ctz(group_scan(group, hash).same | 1u << (GROUP_SLOTS - 1))];
+    uint64_t word = get(*slot);
+    return likely(slot_hash(word) == hash && slot_version(word) != 0)
+               ? version_of_key(s, slot_version(word), key, key_len)
+               : NULL;
+}
+
+/* Look for a key in all groups in reach. */
+static APART void reach_find(const struct store *s, word_t *slots, uint32_t hash, const void *key, size_t key_len,
+                             struct spot *spot)
+{
+    for (unsigned i = 0; i < INDEX_REACH; i++) {
+        word_t *group = slots + (hash + i) % SEGMENT_GROUPS * GROUP_SLOTS;
+        struct scan scan = group_scan(group, hash);
+        for (unsigned same = scan.same; same != 0; same &= same - 1) {
+            word_t *slot = &group[__builtin_ctz(same)];
+            uint64_t word = get(slot);
+            if (slot_hash(word) != hash || slot_version(word) == 0)
+                continue;
+            spot->version = version_of_key(s, slot_version(word), key, key_len);
+            if (spot->version != NULL) {
+                spot->slot = slot;
+                return;
             }
         }
+        if (spot->vacant == NULL && scan.vacant != 0)
+            spot->vacant = &group[__builtin_ctz(scan.vacant)];
+        if (scan.never != 0)
+            return;
     }
-    return NULL;
-}
-
-static inline bool never_full(word_t *group)
-{
-    bool end = false;
-    for (unsigned j = 0; j < GROUP_SLOTS; j++)
-        end |= get(&group[j]) == 0;
-    return end;
 }
 
 int index_peek(const struct store *s, uint64_t snap, uint32_t hash, const void *key, size_t key_len,
@@ -127,15 +173,15 @@ int index_peek(const struct store *s, uint64_t snap, uint32_t hash, const void *
 {
     uint64_t word;
     word_t *slots = segment_of(s, index_directory(s, snap), hash, &word), *slot;
+    struct spot spot = {.tag = hash};
 
     *version = NULL;
     if (unlikely(slots == NULL))
         return -EUCLEAN;
-    for (unsigned i = 0; i < INDEX_REACH; i++) {
-        word_t *group = slots + (hash + i) % SEGMENT_GROUPS * GROUP_SLOTS;
-        *version = group_find(s, group, hash, key, key_len, &slot);
-        if (*version != NULL || never_full(group))
-            break;
+    *version = home_find(s, slots, hash, key, key_len, &slot);
+    if (unlikely(*version == NULL)) {
+        reach_find(s, slots, hash, key, key_len, &spot);
+        *version = spot.version;
     }
     return 0;
 }
@@ -143,24 +189,15 @@ int index_peek(const struct store *s, uint64_t snap, uint32_t hash, const void *
 int index_find(const struct store *s, uint32_t hash, const void *key, size_t key_len, struct spot *spot)
 {
     uint64_t word;
-    word_t *slots = segment_of(s, peek(&view_of(s)->directory), hash, &word), *slot;
+    word_t *slots = segment_of(s, peek(&view_of(s)->directory), hash, &word);
 
     *spot = (struct spot){.tag = hash};
-    if (slots == NULL)
+    if (unlikely(slots == NULL))
         return -EUCLEAN;
-    for (unsigned i = 0; i < INDEX_REACH; i++) {
-        word_t *group = slots + (hash + i) % SEGMENT_GROUPS * GROUP_SLOTS;
-        spot->version = group_find(s, group, hash, key, key_len, &slot);
-        if (likely(spot->version != NULL)) {
-            spot->slot = slot;
-            return 0;
-        }
-        for (unsigned j = 0; j < GROUP_SLOTS && spot->vacant == NULL; j++) {
-            if (slot_version(peek(slot_at(group, hash, j))) == 0)
-                spot->vacant = slot_at(group, hash, j);
-        }
-        if (never_full(group))
-            break;
+    spot->version = home_find(s, slots, hash, key, key_len, &spot->slot);
+    if (unlikely(spot->version == NULL)) {
+        spot->slot = NULL;
+        reach_find(s, slots, hash, key, key_len, spot);
     }
     return 0;
 }
