@@ -598,6 +598,31 @@ static void damaged_history(void)
     set_really(&l->history_tail, peek(&l->history_tail) + (UINT64_C(1) << 50));
     CU_ASSERT_FALSE(objects_collect(&s));
     table_end(&s);
+
+    /* a chunk that is no page: its records would go on behind it */
+    s = table_new(256 << 10);
+    objects_begin(&s);
+    set_really(&ledger_of(&s)->tail_chunk, peek(&ledger_of(&s)->tail_chunk) + 8);
+    CHECK_RC(objects_put(&s, "key", 3, "value", 5, false), -EUCLEAN);
+    table_end(&s);
+}
+
+/* The record after one that was taken back is where that one was. */
+static void record_after_rollback(void)
+{
+    struct store s = table_new(256 << 10);
+    struct ledger *l = ledger_of(&s);
+    uint64_t tail = peek(&l->history_tail);
+
+    objects_begin(&s);
+    CHECK_RC(history_step(&s, false), 0);
+    uint64_t mark = s.log_count;
+    CHECK_RC(history_append(&s, 0, 0, GONE_BLOCK), 0);
+    CHECK_RC(undo_back_to(&s, mark), 0);
+    CHECK_RC(history_append(&s, 4096, 0, GONE_BLOCK), 0);
+    CHECK_EQ(peek(&l->history_tail), tail + 1);
+    CHECK_EQ(chunk_at(&s, peek(&l->tail_chunk))->records[tail].made, 4096);
+    table_end(&s);
 }
 
 /* ---- Keys that look alike ------------------------------------------------------------------------------ */
@@ -723,6 +748,7 @@ static const struct test tests[] = {
     {"damaged-end-of-heap", damaged_end_of_heap},
     {"damaged-directory", damaged_directory},
     {"damaged-history", damaged_history},
+    {"record-after-rollback", record_after_rollback},
     {"same-hash", same_hash},
     {0},
 };

@@ -48,13 +48,15 @@ bool version_has_value(const struct store *s, const struct version *v, const voi
            (value_len == 0 || memcmp(version_value(v, key_len), value, value_len) == 0);
 }
 
-/* Where in the index a new version belongs, making room if there is none. */
+/* Where in the index a new version belongs, making room if there is none; and the log has room to put it there. */
 static int find_room(struct store *s, const void *key, size_t key_len, struct spot *spot)
 {
     uint32_t hash = ordered(s) ? 0 : index_hash(s, key, key_len);
     int r;
 
     for (;;) {
+        if ((r = undo_reserve(s, PUBLISH_LOG)) < 0)
+            return r;
         r = ordered(s) ? tree_find(s, key, key_len, spot) : index_find(s, hash, key, key_len, spot);
         if (likely(r < 0 || spot->slot != NULL || spot->vacant != NULL))
             return r;
@@ -83,22 +85,25 @@ int version_new(struct store *s, const void *key, size_t key_len, size_t value_l
 int version_publish(struct store *s, const struct spot *spot, struct version *v, size_t value_len)
 {
     uint64_t offset = offset_of(s, v), gone = 0, prev = 0;
-    int r = undo_reserve(s, PUBLISH_LOG);
+    word_t *slot = spot->slot;
+    int more = 1, r;
 
-    if (r < 0)
-        return r;
-    if (spot->slot != NULL) {
-        gone = offset_of(s, spot->version);
+    if (likely(slot != NULL)) {
+        const struct version *old = spot->version;
+        gone = offset_of(s, old);
         space_prefetch(s, gone);
         /* of a transaction only the last version of a key matters: chains have one version a transaction */
-        prev = version_made(spot->version) == s->txn ? version_prev(spot->version) : gone;
+        prev = version_made(old) == s->txn ? version_prev(old) : gone;
+        more = version_ended(old) != 0;
+    } else {
+        slot = spot->vacant;
     }
     set(&v->prev, (uint64_t)value_len << 32 | prev / GRANULE);
     if ((r = history_append(s, offset, gone, GONE_BLOCK)) < 0)
         return r;
     /* visible to others now: */
-    log_set(s, spot->slot != NULL ? spot->slot : spot->vacant, (uint64_t)spot->tag << 32 | offset / GRANULE);
-    change_count(s, living(spot) ? 0 : 1);
+    log_set(s, slot, (uint64_t)spot->tag << 32 | offset / GRANULE);
+    change_count(s, more);
     return 0;
 }
 

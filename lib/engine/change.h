@@ -39,7 +39,7 @@ static inline bool living(const struct spot *spot)
 bool version_has_value(const struct store *s, const struct version *v, const void *value, size_t value_len);
 
 /* A new version, which nobody sees yet, its value still to be written; *spot is where it belongs. `alone`: in pages of
- * its own. -ENOSPC, -EUCLEAN. */
+ * its own. Room in the log for version_publish() is reserved. -ENOSPC, -EUCLEAN. */
 int version_new(struct store *s, const void *key, size_t key_len, size_t value_len, bool alone, struct spot *spot,
                 struct version **version);
 

@@ -30,7 +30,7 @@
 
 static struct chunk *chunk_at(const struct store *s, uint64_t offset)
 {
-    return at(s, offset, sizeof(struct chunk));
+    return likely(offset % PAGE_BYTES == 0) ? at(s, offset, sizeof(struct chunk)) : NULL;
 }
 
 int history_format(struct store *s)
@@ -87,19 +87,40 @@ static APART int next_chunk(struct store *s, struct chunk **chunk)
     return 0;
 }
 
-static int append(struct store *s, uint64_t made, uint64_t gone)
+/* Where the next record goes; NULL: that takes more than a look. */
+static struct record *next_record(const struct store *s)
 {
-    struct ledger *l = ledger_of(s);
-    uint64_t tail = peek(&l->history_tail);
-    struct chunk *chunk = chunk_at(s, peek(&l->tail_chunk));
+    uint64_t tail = peek(&ledger_of(s)->history_tail) % CHUNK_RECORDS;
+    struct chunk *chunk = chunk_at(s, peek(&ledger_of(s)->tail_chunk));
+    return likely(tail != 0 && chunk != NULL) ? &chunk->records[tail] : NULL;
+}
+
+/* The same, in a new chunk if need be. */
+static APART int make_next(struct store *s)
+{
+    uint64_t tail = peek(&ledger_of(s)->history_tail);
+    struct chunk *chunk = chunk_at(s, peek(&ledger_of(s)->tail_chunk));
     int r;
 
-    if (unlikely(chunk == NULL))
+    if (chunk == NULL)
         return -EUCLEAN;
-    if (unlikely(tail % CHUNK_RECORDS == 0 && tail != 0) && (r = next_chunk(s, &chunk)) < 0)
+    if (tail % CHUNK_RECORDS == 0 && tail != 0 && (r = next_chunk(s, &chunk)) < 0)
         return r;
-    chunk->records[tail % CHUNK_RECORDS] = (struct record){s->txn, made, gone};
-    log_set(s, &l->history_tail, tail + 1);
+    s->next = &chunk->records[tail % CHUNK_RECORDS];
+    return 0;
+}
+
+static int append(struct store *s, uint64_t made, uint64_t gone)
+{
+    word_t *tail = &ledger_of(s)->history_tail;
+    int r;
+
+    if (unlikely(s->next == NULL) && (r = make_next(s)) < 0)
+        return r;
+    struct record *record = s->next;
+    s->next = (uintptr_t)(record + 1) % PAGE_BYTES != 0 ? record + 1 : NULL; /* a chunk ends with its page */
+    *record = (struct record){s->txn, made, gone};
+    log_set(s, tail, peek(tail) + 1);
     return 0;
 }
 
@@ -441,6 +462,7 @@ int history_step(struct store *s, bool deleting)
     if (space_wants_one(s) && !deleting)
         space_back_one(s);
     s->keep = keep(s);
+    s->next = next_record(s);
     if (unlikely(kept(s) > s->keep + s->keep / 4) && (r = step(s)) < 0) /* a quarter is left to history_reuse() */
         return r;
 #pragma GCC unroll 4

@@ -24,7 +24,8 @@ void objects_commit(struct store *s)
         set(&page->view.committed, txn);
         probe_commit(page, txn);
     }
-    undo_trim(s);
+    if (unlikely(s->log_grown))
+        undo_trim(s);
     s->txn = 0;
 }
 

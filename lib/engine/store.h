@@ -14,15 +14,18 @@
 #include <stdbool.h>
 
 struct store {
-    uint8_t *base;       /* of the mapping: the writable view for writers, the read-only one for readers */
-    uint64_t bytes;      /* of the mapping: max_bytes */
-    uint64_t heap_first; /* page; checked when the table was mapped */
-    uint64_t seed;       /* of the key hash */
-    uint64_t txn;        /* writer: number of the open transaction, 0: none */
-    uint64_t log_count;  /* writer: copy of ledger.log_count */
-    uint64_t keep;       /* writer: records of history to keep, as of the last history_step() */
-    word_t heap_seen;    /* bytes of backed heap when we last looked, but for a page: there are never fewer */
-    bool starved;        /* writer: the last attempt to have more memory failed */
+    uint8_t *base;            /* of the mapping: the writable view for writers, the read-only one for readers */
+    uint64_t bytes;           /* of the mapping: max_bytes */
+    uint64_t heap_first;      /* page; checked when the table was mapped */
+    uint64_t seed;            /* of the key hash */
+    uint64_t txn;             /* writer: number of the open transaction, 0: none */
+    uint64_t log_count;       /* writer: copy of ledger.log_count */
+    struct log_entry *log_at; /* writer: its newest entry, or its end */
+    struct record *next;      /* writer: where the next record of the history goes; NULL: to be looked up */
+    uint64_t keep;            /* writer: records of history to keep, as of the last history_step() */
+    word_t heap_seen;         /* bytes of backed heap when we last looked, but for a page: there are never fewer */
+    bool log_grown;           /* writer: the log has got more than its last page */
+    bool starved;             /* writer: the last attempt to have more memory failed */
 };
 
 static inline struct table_page *page_of(const struct store *s)

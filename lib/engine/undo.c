@@ -15,6 +15,8 @@ void undo_begin(struct store *s)
 
     s->txn = peek(&v->committed) + 1;
     s->log_count = 0;
+    s->log_at = log_end(s);
+    s->next = NULL;
     set(&v->objects[s->txn & 1], peek(&v->objects[(s->txn - 1) & 1]));
     /* the old log ends before the new one begins: log_txn is of a committed or undone transaction here */
     set(&l->log_count, 0);
@@ -41,6 +43,7 @@ int undo_grow(struct store *s, uint64_t n)
     if (r < 0)
         return r;
     set(&l->log_floor, to);
+    s->log_grown = true;
     return 0;
 }
 
@@ -71,7 +74,7 @@ int undo_back_to(struct store *s, uint64_t keep)
     /* log_count is about to pass through values that it has had: a check that looks twice must see that it moved */
     set(&v->rollbacks, peek(&v->rollbacks) + 1);
     while (count > keep) {
-        struct log_entry *entry = (struct log_entry *)(void *)(s->base + s->bytes) - count;
+        struct log_entry *entry = log_end(s) - count;
         uint64_t offset = entry->offset;
         if (!undo_names(s, offset))
             return -EUCLEAN;
@@ -80,6 +83,8 @@ int undo_back_to(struct store *s, uint64_t keep)
         set(&l->log_count, --count);
     }
     s->log_count = count;
+    s->log_at = log_end(s) - count;
+    s->next = NULL;
     /* Readers may still stand on blocks that are free again: they notice by this, before the blocks are used anew. */
     set(&v->rollbacks, peek(&v->rollbacks) + 1);
     atomic_thread_fence(memory_order_seq_cst);
@@ -119,6 +124,7 @@ void undo_trim(struct store *s)
     struct ledger *l = ledger_of(s);
     uint64_t floor = peek(&l->log_floor), to = s->bytes - PAGE_BYTES;
 
+    s->log_grown = false;
     if (likely(s->bytes - floor <= PAGE_BYTES ||
                s->bytes - floor <= (s->bytes / 64 < LOG_KEEP ? s->bytes / 64 : LOG_KEEP)))
         return;

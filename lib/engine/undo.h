@@ -45,10 +45,16 @@ static inline int undo_reserve(struct store *s, uint64_t n)
     return undo_grow(s, n);
 }
 
+/* Entries stand before it, the first one nearest. */
+static inline struct log_entry *log_end(const struct store *s)
+{
+    return (struct log_entry *)(void *)(s->base + s->bytes);
+}
+
 /* Change a word of shared metadata. Room must have been reserved. */
 static inline void log_set(struct store *s, word_t *word, uint64_t value)
 {
-    struct log_entry *entry = (struct log_entry *)(void *)(s->base + s->bytes) - (s->log_count + 1);
+    struct log_entry *entry = --s->log_at;
     entry->offset = (uint64_t)((uint8_t *)word - s->base);
     entry->old = peek(word);
     /* from here on a crash undoes the word */
