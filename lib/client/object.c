@@ -49,7 +49,7 @@ static void wait_end(struct heir_table *t)
     atomic_fetch_sub(&t->users, 1);
 }
 
-static int write_try(struct heir_table *t, struct store **store, bool *open)
+static int write_try(struct heir_table *t, const void *key, size_t key_len, struct store **store, bool *open)
 {
     int r;
 
@@ -60,6 +60,8 @@ static int write_try(struct heir_table *t, struct store **store, bool *open)
         return m == NULL ? -ENOTCONN : t->epoch != 0 ? -ESTALE : -EPERM;
     }
     *store = &m->writer;
+    if (likely(key != NULL)) /* now, not when it is needed: see change_expect() */
+        change_expect(&m->writer, key, key_len);
     *open = in_transaction(t);
     if (*open)
         return 0;
@@ -88,8 +90,9 @@ static int write_try(struct heir_table *t, struct store **store, bool *open)
     return r;
 }
 
-/* Enter a write: 0 with the store to write to, and RCU's read side held until write_end(). */
-static int write_begin(struct heir_table *t, struct store **store, bool *open)
+/* Enter a write, of this key if there is one: 0 with the store to write to, and RCU's read side held until write_end().
+ */
+static int write_begin(struct heir_table *t, const void *key, size_t key_len, struct store **store, bool *open)
 {
     if (unlikely(t == NULL))
         return -EINVAL;
@@ -99,9 +102,9 @@ static int write_begin(struct heir_table *t, struct store **store, bool *open)
     }
     if (unlikely(t->client == NULL))
         return -EPERM; /* heir_inspect_open() */
-    int r = write_try(t, store, open);
+    int r = write_try(t, key, key_len, store, open);
     if (unlikely(r == -EPERM || r == -ESTALE) && table_catch_up(t))
-        r = write_try(t, store, open);
+        r = write_try(t, key, key_len, store, open);
     return r;
 }
 
@@ -154,13 +157,13 @@ static int check_value(const struct store *s, const void *value, size_t value_le
     return unlikely(page->value_size != value_len) && page->value_size != 0 ? -EINVAL : 0;
 }
 
-/* A write of one key: the frame of those that follow. `operation` may use s, r and the function's arguments. */
-#define WRITE(check, operation)                                                                                        \
+/* A write: the frame of those that follow. `operation` may use s, r and the function's arguments. */
+#define WRITE_TO(key, key_len, check, operation)                                                                       \
     do {                                                                                                               \
         struct store *s;                                                                                               \
         unsigned tries = 0;                                                                                            \
         bool open;                                                                                                     \
-        int r = write_begin(t, &s, &open);                                                                             \
+        int r = write_begin(t, key, key_len, &s, &open);                                                               \
         if (unlikely(r < 0))                                                                                           \
             return r;                                                                                                  \
         if (likely((r = (check)) == 0)) {                                                                              \
@@ -170,6 +173,10 @@ static int check_value(const struct store *s, const void *value, size_t value_le
         }                                                                                                              \
         return write_end(t, s, open, r);                                                                               \
     } while (0)
+
+/* Of the function's key; of any. */
+#define WRITE(check, operation)     WRITE_TO(key, key_len, check, operation)
+#define WRITE_ANY(check, operation) WRITE_TO(NULL, 0, check, operation)
 
 static int check_object(const struct store *s, const void *key, size_t key_len, const void *value, size_t value_len)
 {
@@ -203,12 +210,12 @@ int heir_put_new(struct heir_table *t, const void *key, size_t key_len, const vo
 
 int heir_put_many(struct heir_table *t, const struct heir_object *objects, size_t count)
 {
-    WRITE(check_all(s, objects, count), objects_put_many(s, objects, count, false));
+    WRITE_ANY(check_all(s, objects, count), objects_put_many(s, objects, count, false));
 }
 
 int heir_put_new_many(struct heir_table *t, const struct heir_object *objects, size_t count)
 {
-    WRITE(check_all(s, objects, count), objects_put_many(s, objects, count, true));
+    WRITE_ANY(check_all(s, objects, count), objects_put_many(s, objects, count, true));
 }
 
 int heir_cas(struct heir_table *t, const void *key, size_t key_len, const void *expected, size_t expected_len,
@@ -253,7 +260,7 @@ int heir_add_wrap(struct heir_table *t, const void *key, size_t key_len, int64_t
 
 int heir_clear(struct heir_table *t)
 {
-    WRITE(0, objects_clear(s));
+    WRITE_ANY(0, objects_clear(s));
 }
 
 static int edit(struct heir_table *t, struct store *s, const void *key, size_t key_len, size_t value_len, void **value)
@@ -281,7 +288,7 @@ int heir_begin(struct heir_table *t)
 {
     struct store *s;
     bool open;
-    int r = write_begin(t, &s, &open);
+    int r = write_begin(t, NULL, 0, &s, &open);
     if (r < 0)
         return r;
     if (open) {

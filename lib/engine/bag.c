@@ -115,7 +115,7 @@ int bag_put(struct store *s, const void *key, size_t key_len, const void *value,
     if ((r = bag_range(&b, key, key_len)) == 0 && (r = change_prepare(s, false)) == 0) {
         uint64_t number = __builtin_bswap64(peek(&ledger_of(s)->history_tail));
         memcpy(b.number, &number, sizeof number);
-        r = version_new(s, b.range.from, b.range.from_len, value_len, false, &spot, &v);
+        r = version_new(s, b.range.from, b.range.from_len, NULL, value_len, false, &spot, &v);
     }
     if (r == 0 && value_len != 0)
         racy_copy((uint8_t *)version_value(v, b.range.from_len), value, value_len);

@@ -65,8 +65,8 @@ static int find_room(struct store *s, const void *key, size_t key_len, struct sp
     }
 }
 
-int version_new(struct store *s, const void *key, size_t key_len, size_t value_len, bool alone, struct spot *spot,
-                struct version **version)
+int version_new(struct store *s, const void *key, size_t key_len, const void *value, size_t value_len, bool alone,
+                struct spot *spot, struct version **version)
 {
     uint64_t offset, bytes = version_bytes(key_len, value_len);
     int r = unlikely(alone) ? history_alloc(s, bytes, true, &offset) : history_reuse(s, bytes, &offset);
@@ -78,6 +78,8 @@ int version_new(struct store *s, const void *key, size_t key_len, size_t value_l
     set(&v->made, s->txn << 8 | key_len >> 8);
     set(&v->ended, key_len & 0xff);
     racy_copy(v->data, key, key_len);
+    if (value != NULL && value_len != 0)
+        racy_copy((uint8_t *)version_value(v, key_len), value, value_len);
     *version = v;
     return find_room(s, key, key_len, spot);
 }
@@ -91,7 +93,6 @@ int version_publish(struct store *s, const struct spot *spot, struct version *v,
     if (likely(slot != NULL)) {
         const struct version *old = spot->version;
         gone = offset_of(s, old);
-        space_prefetch(s, gone);
         /* of a transaction only the last version of a key matters: chains have one version a transaction */
         prev = version_made(old) == s->txn ? version_prev(old) : gone;
         more = version_ended(old) != 0;

@@ -27,6 +27,22 @@ APART int change_fail(struct store *s, const struct mark *mark, int error);
  * -EUCLEAN. */
 int change_prepare(struct store *s, bool deleting);
 
+#define EXPECT_MOST 64u /* bytes of a key: hashing a longer one twice is not worth it */
+
+/*
+ * This key is about to be looked up. In a large table a put waits for memory twice, for the key's group in the index
+ * and for its version, whose place the group tells; little else takes time. The processor looks some 300 instructions
+ * ahead of what it waits for. So the group is asked for at the very beginning of an operation, before the writer mutex
+ * is held, and little is left to be done after the version has been looked at: then the group of the next put comes
+ * while the version of this one is waited for, and a put takes one wait instead of two. Before adding instructions to
+ * either end, measure.
+ */
+static inline void change_expect(const struct store *s, const void *key, size_t key_len)
+{
+    if (likely(key_len - 1 < EXPECT_MOST) && !ordered(s))
+        index_prefetch(s, index_hash(s, key, key_len));
+}
+
 /* Look a key up, as the writer: its newest version, deleted ones included. -EUCLEAN. */
 int change_find(const struct store *s, const void *key, size_t key_len, struct spot *spot);
 
@@ -38,10 +54,10 @@ static inline bool living(const struct spot *spot)
 /* Is this the value of a version? */
 bool version_has_value(const struct store *s, const struct version *v, const void *value, size_t value_len);
 
-/* A new version, which nobody sees yet, its value still to be written; *spot is where it belongs. `alone`: in pages of
- * its own. Room in the log for version_publish() is reserved. -ENOSPC, -EUCLEAN. */
-int version_new(struct store *s, const void *key, size_t key_len, size_t value_len, bool alone, struct spot *spot,
-                struct version **version);
+/* A new version, which nobody sees yet; *spot is where it belongs. value NULL: it is still to be written. `alone`: in
+ * pages of its own. Room in the log for version_publish() is reserved. -ENOSPC, -EUCLEAN. */
+int version_new(struct store *s, const void *key, size_t key_len, const void *value, size_t value_len, bool alone,
+                struct spot *spot, struct version **version);
 
 /* Make it the newest of its key. -ENOSPC, -EUCLEAN. */
 int version_publish(struct store *s, const struct spot *spot, struct version *v, size_t value_len);

@@ -410,6 +410,9 @@ int history_reuse(struct store *s, uint64_t bytes, uint64_t *offset)
             (record->gone & KIND_MASK) == GONE_BLOCK && space_fits(s, record->gone, bytes)) {
             log_set(s, &l->history_head, head + 1);
             *offset = record->gone;
+            /* what the next put will write to, which has not been looked at since it was made */
+            if (likely((head + 1) % CHUNK_RECORDS != 0))
+                space_prefetch(s, record[1].gone);
             return 0;
         }
     }

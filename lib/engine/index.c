@@ -202,6 +202,15 @@ int index_find(const struct store *s, uint32_t hash, const void *key, size_t key
     return 0;
 }
 
+void index_prefetch(const struct store *s, uint32_t hash)
+{
+    uint64_t dir = peek(&view_of(s)->directory), depth = index_depth(dir);
+    const word_t *entry = at(s, index_offset(dir) + entry_of(hash, depth) * sizeof *entry, sizeof *entry);
+    uint64_t segment = entry != NULL ? index_offset(peek(entry)) : 0;
+    if (likely(segment < s->bytes)) /* where there is nothing, nothing happens */
+        __builtin_prefetch(s->base + segment + hash % SEGMENT_GROUPS * GROUP_SLOTS * sizeof *entry);
+}
+
 int index_drop(struct store *s, uint64_t version)
 {
     struct version *v = version_whole(s, version);

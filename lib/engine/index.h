@@ -49,6 +49,9 @@ struct spot {
 /* An empty index, of whatever type the table is. -ENOSPC. */
 int index_format(struct store *s);
 
+/* Have a hash's home group brought into the cache. The mutex need not be held: what is read may be changing. */
+void index_prefetch(const struct store *s, uint32_t hash);
+
 /* Writer: look a key up. -EUCLEAN. */
 int index_find(const struct store *s, uint32_t hash, const void *key, size_t key_len, struct spot *spot);
 

@@ -95,10 +95,9 @@ int objects_put(struct store *s, const void *key, size_t key_len, const void *va
         if (living(&spot))
             return -EEXIST;
     }
-    if ((r = change_prepare(s, false)) < 0 || (r = version_new(s, key, key_len, value_len, false, &spot, &v)) < 0)
+    if ((r = change_prepare(s, false)) < 0 ||
+        (r = version_new(s, key, key_len, value, value_len, false, &spot, &v)) < 0)
         return change_fail(s, &mark, r);
-    if (value_len != 0)
-        racy_copy((uint8_t *)version_value(v, key_len), value, value_len);
     r = version_publish(s, &spot, v, value_len);
     return r < 0 ? change_fail(s, &mark, r) : 0;
 }
@@ -161,7 +160,8 @@ int objects_add(struct store *s, const void *key, size_t key_len, int64_t delta,
     struct spot spot;
     int r;
 
-    if ((r = change_prepare(s, false)) < 0 || (r = version_new(s, key, key_len, sizeof value, false, &spot, &v)) < 0)
+    if ((r = change_prepare(s, false)) < 0 ||
+        (r = version_new(s, key, key_len, NULL, sizeof value, false, &spot, &v)) < 0)
         return change_fail(s, &mark, r);
     if (living(&spot)) {
         if (version_value_len(spot.version) != sizeof value)
@@ -193,7 +193,8 @@ int objects_edit(struct store *s, const void *key, size_t key_len, size_t value_
     uint64_t offset_now = living(&spot) ? offset_of(s, spot.version) : 0;
     if (offset_now == 0 || version_made(spot.version) != s->txn || version_value_len(spot.version) != value_len ||
         !space_alone(s, offset_now) || at(s, offset_now, version_bytes(key_len, value_len)) == NULL) {
-        if ((r = change_prepare(s, false)) < 0 || (r = version_new(s, key, key_len, value_len, true, &spot, &v)) < 0)
+        if ((r = change_prepare(s, false)) < 0 ||
+            (r = version_new(s, key, key_len, NULL, value_len, true, &spot, &v)) < 0)
             return change_fail(s, &mark, r);
         uint8_t *to = (uint8_t *)version_value(v, key_len);
         if (living(&spot)) {

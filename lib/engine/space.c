@@ -389,6 +389,10 @@ bool space_fits(const struct store *s, uint64_t offset, uint64_t bytes)
 
 void space_prefetch(const struct store *s, uint64_t offset)
 {
+    if (unlikely(offset >= s->bytes || offset < s->heap_first * PAGE_BYTES))
+        return;
+    prefetch_to_write(s->base + offset);
+    prefetch_to_write(s->base + offset + 64); /* what goes on behind that the processor finds itself */
     __builtin_prefetch(desc(s, offset / PAGE_BYTES));
 }
 

@@ -43,7 +43,7 @@ bool space_low(const struct store *s);
 /* Is this block in use, and of the size that space_alloc() would choose for `bytes`? */
 bool space_fits(const struct store *s, uint64_t offset, uint64_t bytes);
 
-/* Have what space_fits() and space_free() will want of this block brought into the cache. */
+/* Have this block, and what space_fits() and space_free() will want of it, brought into the cache. It may be none. */
 void space_prefetch(const struct store *s, uint64_t offset);
 
 /* How a check looks at the table: it sees the words as they will be after rolling back. */
