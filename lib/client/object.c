@@ -142,7 +142,7 @@ int check_key(const struct store *s, const void *key, size_t key_len)
     const struct table_page *page = page_of(s);
     if (unlikely(key == NULL || key_len == 0 || key_len > HEIR_KEY_MAX))
         return -EINVAL;
-    if (unlikely(bag(s)) && key_len > HEIR_KEY_MAX - BAG_EXTRA)
+    if (unlikely(key_len > HEIR_KEY_MAX - BAG_EXTRA) && bag(s))
         return -EINVAL;
     return unlikely(page->key_size != key_len) && page->key_size != 0 ? -EINVAL : 0;
 }
@@ -385,16 +385,18 @@ static int get_value(struct heir_table *t, const void *key, size_t key_len, void
     return r;
 }
 
-FLAT int heir_get(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len)
-{
-    if (unlikely(value == NULL && value_len != NULL && *value_len != 0))
-        return -EINVAL;
-    return get_value(t, key, key_len, value, value_len);
-}
-
 int heir_has(struct heir_table *t, const void *key, size_t key_len)
 {
     return get_value(t, key, key_len, NULL, NULL);
+}
+
+FLAT int heir_get(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len)
+{
+    if (unlikely(value_len == NULL))
+        return heir_has(t, key, key_len);
+    if (unlikely(value == NULL && *value_len != 0))
+        return -EINVAL;
+    return get_value(t, key, key_len, value, value_len);
 }
 
 /* Is this client the only one who may write, so that nothing changes under its eyes? */

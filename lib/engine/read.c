@@ -84,7 +84,7 @@ static int copy_out(const struct store *s, const struct version *v, size_t key_l
     *len = version_value_len(v);
     if (*len > room)
         return -ENOBUFS;
-    if (unlikely(at(s, offset_of(s, v), version_bytes(key_len, *len)) == NULL))
+    if (unlikely(!reaches(s, v, version_bytes(key_len, *len))))
         return -EUCLEAN;
     if (*len != 0)
         racy_copy(value, version_value(v, key_len), *len);

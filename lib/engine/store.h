@@ -79,6 +79,14 @@ static inline uint64_t offset_of(const struct store *s, const void *at)
     return (uint64_t)((const uint8_t *)at - s->base);
 }
 
+/* Is there so much of what at() has given, too? */
+static inline bool reaches(const struct store *s, const void *from, uint64_t bytes)
+{
+    uint64_t start = offset_of(s, from) - s->heap_first * PAGE_BYTES;
+    return likely(bytes <= PAGE_BYTES && start < peek(&s->heap_seen)) ||
+           at_careful(s, offset_of(s, from), bytes) != NULL;
+}
+
 /* Living objects, as of the last commit. */
 static inline uint64_t objects_committed(const struct store *s)
 {
