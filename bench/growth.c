@@ -6,6 +6,9 @@
  * The same loop, with the same clock, is run over two floors, in slices that take turns with the table's: memory that
  * is there already, so that only the machine's own stalls show, and memory that is new, which the kernel gives page by
  * page. A put during which the kernel gave the core to somebody else says nothing about the table: it is counted apart.
+ *
+ * The rarest puts are those that the machine's timer meets, and the longer puts take the more of them it meets. So
+ * after each of the table's slices nothing but the clock is looked at, for as long: a third floor.
  */
 #include "common.h"
 #include "world.h"
@@ -69,6 +72,19 @@ static double histogram_quantile(const struct histogram *h, double q)
     return (double)h->max;
 }
 
+/* What is exceeded so many times. */
+static double histogram_exceeded(const struct histogram *h, uint64_t times)
+{
+    uint64_t seen = 0;
+
+    for (unsigned i = BUCKETS; i-- > 0;) {
+        seen += h->count[i];
+        if (seen > times)
+            return histogram_value(i);
+    }
+    return 0;
+}
+
 /* ---- What is put -------------------------------------------------------------------------------------- */
 
 enum side_id { TABLE, READY, FRESH, SIDES };
@@ -97,6 +113,8 @@ struct growth {
     size_t slot_size;
     struct histogram histogram[SIDES], all[SIDES]; /* without and with the interrupted ones */
     struct histogram raw[SIDES];                   /* as all, of all rounds */
+    struct histogram stalls;                       /* of the clock alone */
+    struct series stall_p9999;
     struct series figures[SIDES][QUANTILES], ratios[SIDES], all_p9999[SIDES];
     double max[SIDES], all_max[SIDES];
     uint64_t interrupted[SIDES];
@@ -160,6 +178,23 @@ static int put_slice(struct growth *g, enum side_id side, uint64_t begin, uint64
     return r < 0 ? fail("heir_put: %s", heir_strerror(r)) : 0;
 }
 
+/* Do nothing for so long, and note when that took longer. */
+static void idle_slice(struct growth *g, uint64_t ns)
+{
+    uint64_t before = now_ns(), end = before + ns, now;
+    long seen = interruptions(), now_seen;
+
+    for (; before < end; before = now) {
+        now = now_ns();
+        if (now - before <= SLOW_NS)
+            continue;
+        if ((now_seen = interruptions()) == seen)
+            histogram_add(&g->stalls, now - before);
+        seen = now_seen;
+        now = now_ns();
+    }
+}
+
 static unsigned char *slots_new(const struct growth *g, bool ready)
 {
     size_t size = g->n * g->slot_size;
@@ -194,6 +229,7 @@ static int round_begin(struct growth *g)
         return r == -ENOTSUP ? r : fail("heir_create: %s", heir_strerror(r));
     memset(g->histogram, 0, sizeof g->histogram);
     memset(g->all, 0, sizeof g->all);
+    memset(&g->stalls, 0, sizeof g->stalls);
     for (enum side_id side = READY; side < SIDES; side++)
         if (!(g->slots[side] = slots_new(g, side == READY)))
             return -1;
@@ -204,6 +240,7 @@ static void round_note(struct growth *g)
 {
     double p9999[SIDES];
 
+    series_add(&g->stall_p9999, histogram_exceeded(&g->stalls, (uint64_t)((double)g->n * (1 - quantiles[P9999].q))));
     for (enum side_id side = TABLE; side < SIDES; side++) {
         const struct histogram *h = &g->histogram[side];
         for (unsigned q = 0; q < QUANTILES; q++)
@@ -259,8 +296,13 @@ static int run_round(struct growth *g, unsigned round)
     for (uint64_t i = 0; i < g->n && r == 0; i += SLICE) {
         uint64_t end = i + SLICE < g->n ? i + SLICE : g->n;
         progress("round %u: %llu objects", round + 1, (unsigned long long)i);
-        for (unsigned turn = 0; turn < SIDES && r == 0; turn++)
-            r = put_slice(g, (enum side_id)((turn + i / SLICE) % SIDES), i, end);
+        for (unsigned turn = 0; turn < SIDES && r == 0; turn++) {
+            enum side_id side = (enum side_id)((turn + i / SLICE) % SIDES);
+            uint64_t began = now_ns();
+            r = put_slice(g, side, i, end);
+            if (side == TABLE)
+                idle_slice(g, now_ns() - began);
+        }
     }
     if (r < 0)
         return r;
@@ -300,6 +342,8 @@ static void report(const struct growth *g)
         put_result(g->all_max[side], "%s_with_interrupted_max_ns", sides[side].prefix);
         put_raw(&g->raw[side], sides[side].prefix);
     }
+    say("floor: nothing, for as long as the puts take: a stall that is exceeded as often as one put in 10,000");
+    put_result(series_median(&g->stall_p9999), "floor_idle_p9999_ns");
     for (enum side_id side = READY; side < SIDES; side++)
         put_result(series_median(&g->ratios[side]), "put_p9999_vs_%s_ratio", sides[side].prefix);
 }
