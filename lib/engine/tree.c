@@ -31,24 +31,30 @@ struct edge separator_key(const struct store *s, uint64_t word)
     return (struct edge){separator->key, len};
 }
 
-/* The child for a key: after all separators that are not greater, with `before` after all that are less. key NULL: the
- * last. */
-static int child_for(const struct store *s, const struct inner *node, uint64_t head, const uint8_t *key, size_t len,
-                     bool before, unsigned *index)
+/* How many of the first n words, in the order of their slices, have one that is less. Halving without a branch: where a
+ * random key goes cannot be foretold, and each wrong guess would cost more than a step. */
+static inline unsigned count_below(const word_t *words, unsigned n, uint32_t wanted)
 {
-    unsigned low = 0, high = count_of(head) - 1;
-
-    if (unlikely(high >= INNER_CHILDREN))
-        return -EUCLEAN;
-    *index = high;
-    if (key == NULL)
+    const uint64_t least = (uint64_t)wanted << 32;
+    if (n == 0)
         return 0;
-    uint32_t wanted = slice(key, len, skip_of(head));
+    unsigned half = 1u << (31 - __builtin_clz(n));
+    /* the two halves overlap, so that what remains is always half - 1 words */
+    unsigned from = (n + 1 - half) & -(unsigned)(peek(&words[half - 1]) < least);
+    while (half /= 2)
+        from += half & -(unsigned)(peek(&words[from + half - 1]) < least);
+    return from;
+}
+
+/* The child for a key that has the slice of some separators, of which number `low` is the first. */
+static APART int child_among_equals(const struct store *s, const struct inner *node, unsigned low, unsigned high,
+                                    uint32_t wanted, const uint8_t *key, size_t len, bool before, unsigned *index)
+{
     while (low < high) {
         unsigned middle = (low + high) / 2;
         uint64_t word = peek(&node->separators[middle]);
-        int order = slot_hash(word) < wanted ? -1 : slot_hash(word) > wanted;
-        if (unlikely(order == 0)) {
+        int order = 1;
+        if (slot_hash(word) == wanted) {
             struct edge separator = separator_key(s, word);
             if (separator.key == NULL)
                 return -EUCLEAN;
@@ -63,8 +69,27 @@ static int child_for(const struct store *s, const struct inner *node, uint64_t h
     return 0;
 }
 
+/* The child for a key: after all separators that are not greater, with `before` after all that are less. key NULL: the
+ * last. */
+static inline int child_for(const struct store *s, const struct inner *node, uint64_t head, const uint8_t *key,
+                            size_t len, bool before, unsigned *index)
+{
+    unsigned high = count_of(head) - 1;
+
+    if (unlikely(high >= INNER_CHILDREN))
+        return -EUCLEAN;
+    *index = high;
+    if (key == NULL)
+        return 0;
+    uint32_t wanted = slice(key, len, skip_of(head));
+    unsigned low = *index = count_below(node->separators, high, wanted);
+    if (likely(low == high || slot_hash(peek(&node->separators[low])) != wanted))
+        return 0;
+    return child_among_equals(s, node, low, high, wanted, key, len, before, index);
+}
+
 /* Have a node's lines brought into the cache together: searching in it would ask for three of them one by one. */
-static void prefetch_node(const struct store *s, uint64_t offset, uint64_t from, uint64_t to)
+static ALWAYS_INLINE void prefetch_node(const struct store *s, uint64_t offset, uint64_t from, uint64_t to)
 {
     for (uint64_t line = from / 64 * 64; line < to; line += 64)
         __builtin_prefetch((const void *)((uintptr_t)s->base + offset + line)); /* of any offset: it is a hint */
@@ -123,19 +148,13 @@ static word_t *slot_in(const struct store *s, struct leaf *leaf, const uint8_t *
                        struct version **version, word_t **vacant, uint32_t *tag)
 {
     uint64_t head = get(&leaf->head), slot;
-    unsigned sorted = count_of(head), low = 0, high = sorted, end;
+    unsigned sorted = count_of(head), low, high, end;
 
     *vacant = NULL;
     if (unlikely(sorted > LEAF_SLOTS))
         return NULL;
     uint32_t wanted = *tag = slice(key, len, skip_of(head));
-    while (low < high) {
-        unsigned middle = (low + high) / 2;
-        if (slot_hash(peek(&leaf->slots[middle])) < wanted)
-            low = middle + 1;
-        else
-            high = middle;
-    }
+    low = count_below(leaf->slots, sorted, wanted);
     for (high = low; high < sorted && slot_hash(peek(&leaf->slots[high])) == wanted; high++) {
     }
     while (unlikely(high - low > 3)) { /* many with the same four bytes */

@@ -46,7 +46,7 @@ struct range {
 };
 
 /* Have the beginning of a slot's version brought into the cache: two lines, which is all of a small one. */
-static inline void version_prefetch(const struct store *s, uint64_t slot)
+static ALWAYS_INLINE void version_prefetch(const struct store *s, uint64_t slot)
 {
     __builtin_prefetch(s->base + slot_version(slot));
     __builtin_prefetch(s->base + slot_version(slot) + 64);

@@ -57,8 +57,11 @@ static inline uint64_t get_ordered(const word_t *w)
 
 /* FLAT: with all that it calls, but what is APART, as one function. (Not "cold": that makes compilers take all that may
  * lead there for cold, too.) */
-#define FLAT  __attribute__((flatten))
-#define APART __attribute__((noinline))
+#define FLAT          __attribute__((flatten))
+#define APART         __attribute__((noinline))
+
+/* What does nothing but prefetch GCC takes for a function without effects, and leaves its calls out. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 
 /* One who spins lets the other thread of the core have it. */
 static inline void relax(void)
