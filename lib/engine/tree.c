@@ -169,6 +169,7 @@ static word_t *slot_in(const struct store *s, struct leaf *leaf, const uint8_t *
     }
     for (; low < high; low++) {
         slot = get(&leaf->slots[low]);
+        version_prefetch(s, slot);
         if (!is_hole(slot) && (*version = version_of_key(s, slot_version(slot), key, len)) != NULL)
             return &leaf->slots[low];
     }
