@@ -127,7 +127,7 @@ int way_find(const struct store *s, uint64_t root, const uint8_t *key, size_t le
         if (levels == 2)
             prefetch_node(s, offset, 0, sizeof(struct leaf));
         else
-            prefetch_node(s, offset, offsetof(struct inner, separators), sizeof(struct inner));
+            prefetch_node(s, offset, 0, sizeof(struct inner));
     }
     if (offset == 0)
         return 0;
