@@ -629,10 +629,10 @@ typedef void heir_finding(unsigned law, const char *what, uint64_t where, void *
  * Is the table whole? Read-only, and without a lock: it disturbs nobody, and works while the table is written and while
  * its owner is dead in the middle of a transaction. Inside this thread's own open transaction: -EBUSY.
  *
- * It is done again when the table has changed meanwhile; of a table that never stands still only what is found each
- * time is told, and *account is of a moment in between. finding and account may be NULL. Returns 0; -EUCLEAN when
- * something is wrong; -EACCES as for a read; -ENOMEM (it needs a 128th of the memory in use, 192 KiB, and 64 bytes a
- * change of an open transaction).
+ * It is done again when the table has changed meanwhile; of a table that never stands still only what is found a dozen
+ * times, and never seen to be sound in between, is told, and *account is of a moment in between. finding and account
+ * may be NULL. Returns 0; -EUCLEAN when something is wrong; -EACCES as for a read; -ENOMEM (it needs a 128th of the
+ * memory in use, 192 KiB, and 64 bytes a change of an open transaction).
  */
 HEIR_API int heir_check(struct heir_table *table, heir_finding *finding, void *arg, struct heir_account *account);
 

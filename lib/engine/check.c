@@ -4,10 +4,14 @@
  *
  * A pass (pass.h) looks at all of it as its next owner would find it (past.h), and takes no lock. A pass during which
  * nothing has changed is the truth. In any other one, what is found may come from looking at different moments; so it
- * is done again, and only what is found in every pass counts, until nothing is left, or it has come so often that it
- * cannot be chance. That is so because of two things: a pass does not lose sight of what is left alone, whatever is
- * changed around it, so that motion makes findings of what moves only; and a finding's mark tells what stood there, and
- * what moves is another thing each time.
+ * is done again, until nothing is left, or something has come so often that it cannot be chance.
+ *
+ * What one pass has found and another one has not was motion: for a pass does not lose sight of what is left alone,
+ * whatever is changed around it, so that motion makes findings of what moves only; and a finding's mark tells what
+ * stood there, and what moves is another thing each time. But a pass may have been partial: beyond something damaged,
+ * or when the table moves too fast, it leaves out what it cannot come to, and knows it. A partial pass accuses of what
+ * it has seen, and acquits nobody; and a table in which nothing is found is looked at until it has been seen as a
+ * whole.
  */
 #include "check.h"
 #include "pass.h"
@@ -17,7 +21,7 @@
 #include <time.h>
 
 #define HEADER_TRIES   100
-#define PASSES_LEAST   3   /* for a quiet one, though nothing is found */
+#define PASSES_LEAST   3   /* that were not partial, though nothing is found */
 #define PASSES_CERTAIN 12  /* what came in so many is no chance */
 #define PASSES_MOST    100 /* if there is time for so many */
 #define TIME_MOST_NS   UINT64_C(3000000000)
@@ -43,11 +47,12 @@ static void fall_out_of_step(uint64_t pass)
     nanosleep(&pause, NULL);
 }
 
-static int report_all(const struct findings *f, heir_finding *report, void *arg)
+static int report_all(const struct findings *f, unsigned times, heir_finding *report, void *arg)
 {
     for (size_t i = 0; report != NULL && i < f->count; i++)
-        report(f->list[i].law, f->list[i].what, f->list[i].where, arg);
-    return (int)f->count;
+        if (f->list[i].times >= times)
+            report(f->list[i].law, f->list[i].what, f->list[i].where, arg);
+    return (int)findings_certain(f, times);
 }
 
 int check_store(const struct store *s, heir_finding *report, void *arg)
@@ -56,7 +61,7 @@ int check_store(const struct store *s, heir_finding *report, void *arg)
     struct findings found;
     int r = pass_run(s, &found, &account);
     if (r >= 0)
-        r = report_all(&found, report, arg);
+        r = report_all(&found, 1, report, arg);
     free(found.list);
     return r;
 }
@@ -85,29 +90,38 @@ static int look(const struct store *s, struct findings *found, struct heir_accou
 
 int check_table(const struct store *s, heir_finding *report, void *arg, struct heir_account *account)
 {
-    struct heir_account sums;
+    struct heir_account sums = {0};
     struct findings left = {0};
     uint64_t began = clock_mono_ns();
+    unsigned passes = 0, whole = 0; /* whole: those that were not partial */
     bool quiet = false;
     int r = 0;
 
-    for (unsigned passes = 1; r == 0; passes++) {
+    for (;;) {
+        struct heir_account now;
         struct findings found = {0};
-        r = look(s, &found, &sums, &quiet);
-        if (r == 0 && passes > 1 && !quiet) {
-            findings_meet(&left, &found);
-            free(found.list);
-        } else {
+        r = look(s, &found, &now, &quiet);
+        passes++;
+        if (quiet || whole == 0 || findings_whole(&found))
+            sums = now;
+        if (quiet) {
             free(left.list);
             left = found;
+        } else {
+            findings_merge(&left, &found, !findings_whole(&found), whole == 0);
+            whole += findings_whole(&found);
+            free(found.list);
+            r = left.no_memory ? -ENOMEM : r;
         }
-        if (quiet || (left.count == 0 && passes >= PASSES_LEAST) || passes == PASSES_MOST ||
-            (passes >= PASSES_CERTAIN && clock_mono_ns() - began > TIME_MOST_NS))
+
+        bool over = passes >= PASSES_CERTAIN && clock_mono_ns() - began > TIME_MOST_NS;
+        if (r < 0 || quiet || (left.count == 0 && whole >= PASSES_LEAST) ||
+            (over && findings_certain(&left, PASSES_CERTAIN) > 0) || passes == PASSES_MOST)
             break;
         fall_out_of_step(passes);
     }
     if (r == 0)
-        r = report_all(&left, report, arg);
+        r = report_all(&left, quiet ? 1 : PASSES_CERTAIN, report, arg);
     free(left.list);
     if (account != NULL && r >= 0) {
         *account = sums;

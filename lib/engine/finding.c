@@ -5,10 +5,12 @@
 
 #define FINDINGS_MOST (UINT64_C(1) << 20)
 
-void findings_add(struct findings *f, unsigned law, const char *what, uint64_t where, uint64_t mark)
+void findings_add(struct findings *f, struct finding finding)
 {
-    if (f->count == FINDINGS_MOST)
+    if (f->count == FINDINGS_MOST) {
+        f->cut = true;
         return;
+    }
     if (f->count == f->room) {
         size_t room = f->room * 2 + 64;
         struct finding *list = realloc(f->list, room * sizeof *list);
@@ -19,7 +21,8 @@ void findings_add(struct findings *f, unsigned law, const char *what, uint64_t w
         f->list = list;
         f->room = room;
     }
-    f->list[f->count++] = (struct finding){what, where, mark, law};
+    finding.times = 1;
+    f->list[f->count++] = finding;
 }
 
 static int by_place(const void *a, const void *b)
@@ -46,14 +49,39 @@ void findings_sort(struct findings *f)
     f->count = count;
 }
 
-void findings_meet(struct findings *f, const struct findings *other)
+void findings_merge(struct findings *f, const struct findings *other, bool keep, bool add)
 {
-    size_t count = 0, j = 0;
-    for (size_t i = 0; i < f->count; i++) {
-        while (j < other->count && by_place(&other->list[j], &f->list[i]) < 0)
-            j++;
-        if (j < other->count && by_place(&other->list[j], &f->list[i]) == 0)
-            f->list[count++] = f->list[i];
+    const struct finding *a = f->list, *b = other->list;
+    const struct finding *const a_end = a + f->count, *const b_end = b + other->count;
+    struct findings all = {.room = f->count + other->count, .no_memory = f->no_memory};
+
+    if (all.room == 0)
+        return;
+    all.list = malloc(all.room * sizeof *all.list);
+    all.no_memory |= all.list == NULL;
+    while (all.list != NULL && (a < a_end || b < b_end)) {
+        int order = a == a_end ? 1 : b == b_end ? -1 : by_place(a, b);
+        if (order >= 0 && other->partial && b->absent) {
+            b++;
+        } else if (order == 0) {
+            all.list[all.count] = *a++;
+            all.list[all.count++].times += b++->times;
+        } else if (order < 0) {
+            all.list[all.count] = *a++;
+            all.count += keep;
+        } else {
+            all.list[all.count] = *b++;
+            all.count += add && all.count < FINDINGS_MOST;
+        }
     }
-    f->count = count;
+    free(f->list);
+    *f = all;
+}
+
+size_t findings_certain(const struct findings *f, unsigned times)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < f->count; i++)
+        count += f->list[i].times >= times;
+    return count;
 }

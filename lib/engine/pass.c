@@ -60,6 +60,29 @@ void *pass_hold_all(struct pass *c, uint64_t offset, enum part part, uint64_t by
     return c->s->base + offset;
 }
 
+/* ---- Walks -------------------------------------------------------------------------------------------- */
+
+#define PATIENT_TRIES 50   /* looks at what is odd: it is caught in motion in one of many, never in so many */
+#define STEP_TRIES    1000 /* to make a step before its way is changed */
+
+void pass_walk(struct pass *c, enum step (*next)(struct pass *c, void *walk, bool patient), void *walk)
+{
+    enum step end = STEP_DONE;
+
+    for (unsigned tries = 0; end != STEP_LAST && tries < STEP_TRIES; tries = end == STEP_AGAIN ? tries + 1 : 0)
+        end = next(c, walk, tries < PATIENT_TRIES);
+    c->found.partial |= end != STEP_LAST;
+}
+
+bool pass_led(struct pass *c, const struct link *way, unsigned count)
+{
+    atomic_thread_fence(memory_order_acquire);
+    pass_follow(c);
+    while (count > 0 && pass_word(c, way[count - 1].at) == way[count - 1].to)
+        count--;
+    return count == 0;
+}
+
 /* ---- Space -------------------------------------------------------------------------------------------- */
 
 static void check_spares(struct pass *c)
@@ -85,7 +108,7 @@ static void look_block(uint64_t offset, uint64_t bytes, void *arg)
     struct pass *c = arg;
     if (seen(c, offset))
         return;
-    wrong(c, 3, "a block is lost", offset, pass_mark(c, offset));
+    missing(c, 3, "a block is lost", offset, pass_mark(c, offset));
     c->part[PART_SLACK] += bytes;
 }
 
@@ -179,7 +202,7 @@ static void check_numbers(struct pass *c)
     if (txn > committed + 1)
         wrong(c, 1, "the undo log is of a transaction to come", txn, 0);
     if (c->living != objects && objects == c->objects) /* else it has changed while we counted */
-        wrong(c, 5, "objects does not count the living", objects - c->living, objects);
+        missing(c, 5, "objects does not count the living", objects - c->living, objects);
 }
 
 /* All of the file but the heap in use is known from the header. */
@@ -194,7 +217,7 @@ static void close_account(struct pass *c, uint64_t lost, struct heir_account *a)
         sum += c->part[i];
     if (sum + c->idle != end - heap) {
         /* by a block that is freed while we look, too; by one that is as large each time, the same each time */
-        wrong(c, 2, "the account does not add up", sum + c->idle - (end - heap), c->past.committed);
+        missing(c, 2, "the account does not add up", sum + c->idle - (end - heap), c->past.committed);
         /* whatever it is, each byte is somewhere */
         uint64_t over = sum + c->idle > end - heap ? sum + c->idle - (end - heap) : 0;
         c->part[PART_SLACK] += over == 0 ? end - heap - sum - c->idle : 0;
@@ -247,7 +270,9 @@ int pass_run(const struct store *s, struct findings *found, struct heir_account 
             pass_index(&c);
             pass_history(&c);
             pass_follow(&c);
-            c.found.no_memory |= space_visit(s, &c.look, &c.idle, &lost) < 0;
+            int visited = space_visit(s, &c.look, &c.idle, &lost);
+            c.found.no_memory |= visited < 0;
+            c.found.partial |= visited > 0;
         }
         if (!c.found.no_memory) {
             check_numbers(&c);
@@ -255,6 +280,7 @@ int pass_run(const struct store *s, struct findings *found, struct heir_account 
             r = 0;
         }
     }
+    c.found.partial |= r != 0;
     past_end(&c.past);
     free(c.seen);
     free(c.key);

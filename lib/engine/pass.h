@@ -31,7 +31,8 @@ struct pass {
     struct findings found;
 };
 
-/* Look once. *found: sorted, to be freed also on an error. 0; 1: no further than at the header; -ENOMEM. */
+/* Look once. *found: sorted, to be freed also on an error; partial if what is left alone may have been passed over. 0;
+ * 1: no further than at the header; -ENOMEM. */
 int pass_run(const struct store *s, struct findings *found, struct heir_account *account);
 
 /* ---- Between the pass's own files ----------------------------------------------------------------------- */
@@ -51,14 +52,20 @@ static inline word_t *pass_at(const struct pass *c, uint64_t offset)
 
 static inline void wrong(struct pass *c, unsigned law, const char *what, uint64_t where, uint64_t mark)
 {
-    findings_add(&c->found, law, what, where, mark);
+    findings_add(&c->found, (struct finding){what, where, mark, law, .absent = false});
+}
+
+/* The same, of something that should have been met, and was not. */
+static inline void missing(struct pass *c, unsigned law, const char *what, uint64_t where, uint64_t mark)
+{
+    findings_add(&c->found, (struct finding){what, where, mark, law, .absent = true});
 }
 
 /* What stands at the beginning of a block, in one number. */
 uint64_t pass_mark(const struct pass *c, uint64_t offset);
 
 /* The block that begins here is in use by what led here: its size, or 0 when it cannot be. Then it is not to be
- * followed: so everything ends. */
+ * followed, but by who comes to an end all the same: so everything ends. */
 uint64_t pass_hold(struct pass *c, uint64_t offset);
 
 /* Of a block of this size, so many bytes are this; the rest is lost in it. false: it is too small for that. */
@@ -77,6 +84,40 @@ struct fields {
 bool pass_version(struct pass *c, uint64_t slot, struct fields *f);
 struct fields pass_fields(const struct pass *c, uint64_t offset);
 const uint8_t *pass_key(const struct pass *c, uint64_t offset);
+
+/*
+ * A walk through what moves is made in steps. Each begins anew, at the one word that leads to all of it, and goes on
+ * from where the last one came to. Nothing is said of what it has read before two questions:
+ *
+ *   - Has it been on a way that leads nowhere any more? What is beyond a link is used anew only when the link has been
+ *     changed. So all links of the way are read again, from the last one up (pass_led()).
+ *   - Is something odd? Then it may be two moments in one look, and as long as the step is `patient`, it wants to have
+ *     looked at one (pass_sure()).
+ *
+ * If so, it is made again. What is odd each time is damage. Who cannot go on beyond it leaves it out, and says so.
+ */
+enum step { STEP_DONE, STEP_LAST, STEP_AGAIN };
+void pass_walk(struct pass *c, enum step (*next)(struct pass *c, void *walk, bool patient), void *walk);
+
+struct link {
+    const word_t *at;
+    uint64_t to;
+};
+
+/* Read a link of the way. */
+static inline uint64_t pass_link(const struct pass *c, const word_t *at, struct link *link)
+{
+    *link = (struct link){at, pass_word(c, at)};
+    return link->to;
+}
+
+/* Looks at the log again: pass_sure() comes before. */
+bool pass_led(struct pass *c, const struct link *way, unsigned count);
+
+static inline bool pass_sure(const struct pass *c, bool odd, bool patient)
+{
+    return !odd || !patient || past_still(&c->past);
+}
 
 /* K4, K5: the index that readers of the last commit use. */
 void pass_index(struct pass *c);

@@ -5,17 +5,24 @@
  * A tree that grows is replaced node by node, the root as well, and what has been replaced is soon used for something
  * else. Who walked through it as it was when he began would lose his way, and take all that is behind that place for
  * lost: always the same blocks, though nobody has touched them. So each leaf is looked for from the root, by the key
- * that bounded the one before, and what was read on the way counts only if it was still there afterwards.
+ * that bounded the one before.
  */
 #include "node.h"
 #include "pass.h"
 
-#define STEP_TRIES 1000 /* to come to a leaf before the way there is used again */
-
-/* The node of a level that has been held last, and by what it was found. */
+/* A node, and by what it was found. */
 struct held {
     uint64_t offset, parent;
     unsigned index;
+};
+
+/* One on the way, and why it does not go on there. */
+struct met {
+    struct held node;
+    unsigned level;
+    bool first;       /* it has not been held */
+    const char *what; /* NULL: there is nothing to be said of it */
+    uint64_t word;
 };
 
 /* A walk through the tree, and its next step. */
@@ -23,7 +30,10 @@ struct tour {
     struct edge from; /* keys before it have been seen; none: it begins */
     uint64_t next;    /* the separator where the step after this one begins; 0: there is none */
     struct edge low, high;
-    struct held held[TREE_LEVELS_MAX];
+    struct held held[TREE_LEVELS_MAX]; /* last, of each level */
+    struct met met[TREE_LEVELS_MAX];
+    unsigned count;
+    struct link links[TREE_LEVELS_MAX];
 };
 
 /* Nodes, as copied. */
@@ -66,39 +76,32 @@ static struct edge edge_of(const struct pass *c, uint64_t word)
 }
 
 /* A node's head can be true: it leaves out no more than its bounds share. */
-static bool check_head(struct pass *c, uint64_t node, uint64_t head, unsigned least, unsigned most, struct edge low,
-                       struct edge high)
+static bool head_true(uint64_t head, unsigned least, unsigned most, struct edge low, struct edge high)
 {
     uint64_t same = low.key == NULL || high.key == NULL ? 0 : common(low.key, low.len, high.key, high.len);
-    if (count_of(head) >= least && count_of(head) <= most && skip_of(head) <= same)
-        return true;
-    wrong(c, 4, "a node's head cannot be true", node, head);
-    return false;
+    return count_of(head) >= least && count_of(head) <= most && skip_of(head) <= same;
 }
 
-/* false: there is no way through this node. */
-static bool check_inner(struct pass *c, uint64_t offset, const struct inner_words *node, struct edge low,
-                        struct edge high)
+/* Why there is no way through this node, and by which word; NULL: there is one. */
+static const char *no_way(const struct pass *c, const struct inner_words *node, struct edge low, struct edge high,
+                          uint64_t *word)
 {
     struct edge from = low;
 
-    if (!check_head(c, offset, node->head, 1, INNER_CHILDREN, low, high))
-        return false;
+    *word = node->head;
+    if (!head_true(node->head, 1, INNER_CHILDREN, low, high))
+        return "a node's head cannot be true";
     for (unsigned i = 0; i + 1 < count_of(node->head); i++) {
-        uint64_t word = node->separators[i];
-        struct edge to = edge_of(c, word);
-        if (to.key == NULL) {
-            wrong(c, 4, "a separator is damaged", offset, word);
-            return false;
-        }
+        *word = node->separators[i];
+        struct edge to = edge_of(c, *word);
+        if (to.key == NULL)
+            return "a separator is damaged";
         if ((from.key != NULL && !before(from, to)) || (high.key != NULL && !before(to, high)) ||
-            slot_hash(word) != slice(to.key, to.len, skip_of(node->head))) {
-            wrong(c, 4, "separators are out of order", offset, word);
-            return false;
-        }
+            slot_hash(*word) != slice(to.key, to.len, skip_of(node->head)))
+            return "separators are out of order";
         from = to;
     }
-    return true;
+    return NULL;
 }
 
 static void check_leaf(struct pass *c, uint64_t offset, const struct leaf_words *leaf, struct edge low,
@@ -108,8 +111,11 @@ static void check_leaf(struct pass *c, uint64_t offset, const struct leaf_words 
     struct edge keys[LEAF_SLOTS], last = {NULL, 0};
     struct fields f;
 
-    if (!check_head(c, offset, leaf->head, 0, LEAF_SLOTS, low, high))
+    if (!head_true(leaf->head, 0, LEAF_SLOTS, low, high)) {
+        wrong(c, 4, "a node's head cannot be true", offset, leaf->head);
+        c->found.partial = true;
         return;
+    }
     for (unsigned i = 0; i < LEAF_SLOTS; i++) {
         uint64_t slot = leaf->slots[i], version = slot_version(slot);
         keys[i] = (struct edge){NULL, 0};
@@ -134,18 +140,16 @@ static void check_leaf(struct pass *c, uint64_t offset, const struct leaf_words 
 
 /* Is this node another one than the last of its level? One that has got another parent meanwhile is not; one that has
  * two places in its parent is. */
-static bool is_new(struct tour *t, unsigned level, struct held now)
+static bool is_new(struct held was, struct held now)
 {
-    struct held was = t->held[level];
-    t->held[level] = now;
     return was.offset != now.offset || (was.parent == now.parent && was.index != now.index);
 }
 
 /* The child in which the walk goes on, and its bounds. false: this is no node, or no longer. */
-static bool narrow(struct pass *c, struct tour *t, const struct inner_words *node, unsigned *index)
+static bool narrow(const struct pass *c, struct tour *t, const struct inner_words *node, unsigned *index)
 {
     const unsigned count = count_of(node->head);
-    struct edge edge = {NULL, 0};
+    struct edge low = t->low, edge;
 
     if (count == 0 || count > INNER_CHILDREN)
         return false;
@@ -155,70 +159,75 @@ static bool narrow(struct pass *c, struct tour *t, const struct inner_words *nod
         if (t->from.key == NULL || before(t->from, edge)) {
             t->high = edge;
             t->next = slot_version(node->separators[*index]);
-            return true;
+            break;
         }
-        t->low = edge;
+        low = edge;
     }
+    t->low = low;
     return true;
 }
 
-enum step { STEP_DONE, STEP_LAST, STEP_AGAIN };
-
-/* From the root to the inner node above the next leaf, holding what is new on the way. *leaf: 0 when there is none. */
-static enum step go_down(struct pass *c, struct tour *t, struct held *leaf)
+/* From the root to the next leaf. Nothing is said yet. false: there is no way to it. */
+static bool go_down(struct pass *c, struct tour *t, struct held *leaf)
 {
     struct held now = {.offset = 0};
     struct inner_words node;
 
     pass_follow(c);
-    uint64_t root = pass_word(c, &view_of(c->s)->directory), levels = tree_levels(root);
-    if (root != 0 && (levels == 0 || levels > TREE_LEVELS_MAX)) {
-        wrong(c, 4, "the tree's root is damaged", root, 0);
-        return STEP_LAST;
-    }
-    now.offset = index_offset(root);
+    t->count = 0;
+    uint64_t root = pass_link(c, &view_of(c->s)->directory, &t->links[0]), levels = tree_levels(root);
     t->low = t->high = (struct edge){NULL, 0};
     t->next = 0;
+    *leaf = now;
+    if (root != 0 && (levels == 0 || levels > TREE_LEVELS_MAX))
+        return false;
+    now.offset = index_offset(root);
     for (unsigned level = (unsigned)levels; level-- > 1 && now.offset != 0;) {
-        const uint64_t offset = now.offset;
-        const bool fits = copy_node(c, offset, (uint64_t *)&node, sizeof node);
-        if (!past_stands(&c->past) || (!fits && past_moved(&c->past))) /* newer than what we know to be in use */
-            return STEP_AGAIN;
-        if (is_new(t, level, now)) {
-            /* also one whose block has been another node, and met as that, is gone through: the keys lead to the end */
-            pass_hold_all(c, offset, PART_INDEX, sizeof node);
-            if (!fits || !check_inner(c, offset, &node, t->low, t->high)) {
-                now.offset = 0;
-                break;
-            }
-        }
-        if (!fits || !narrow(c, t, &node, &now.index))
-            return STEP_AGAIN;
+        struct met *met = &t->met[t->count++];
+
+        *met = (struct met){.node = now, .level = level, .first = is_new(t->held[level], now)};
+        if (!copy_node(c, now.offset, (uint64_t *)&node, sizeof node) ||
+            (met->first && (met->what = no_way(c, &node, t->low, t->high, &met->word)) != NULL) ||
+            !narrow(c, t, &node, &now.index))
+            return false;
+        now.parent = now.offset;
         now.offset = node.children[now.index];
-        now.parent = offset;
+        t->links[t->count] = (struct link){&((struct inner *)pass_at(c, now.parent))->children[now.index], now.offset};
     }
     *leaf = now;
-    return STEP_DONE;
+    return true;
 }
 
-/* Go through the next leaf. */
-static enum step tree_step(struct pass *c, struct tour *t)
+/* Go through the next leaf, and hold what is new on the way. */
+static enum step tree_step(struct pass *c, void *walk, bool patient)
 {
+    struct tour *t = walk;
     struct edge to = {NULL, 0};
     struct leaf_words leaf;
     struct held now;
-    enum step step = go_down(c, t, &now);
 
-    if (step != STEP_DONE)
-        return step;
-    const bool fits = copy_node(c, now.offset, (uint64_t *)&leaf, sizeof leaf);
+    const bool way = go_down(c, t, &now);
+    const bool fits = now.offset == 0 || copy_node(c, now.offset, (uint64_t *)&leaf, sizeof leaf);
     if (t->high.key != NULL) {
         to = (struct edge){c->bounds[1], t->high.len};
         racy_copy(c->bounds[1], t->high.key, t->high.len);
     }
-    if (!past_stands(&c->past) || (now.offset != 0 && !fits && past_moved(&c->past)))
+    if (!pass_sure(c, !way || !fits, patient) || !pass_led(c, t->links, way ? t->count + 1 : t->count))
         return STEP_AGAIN;
-    if (now.offset != 0 && is_new(t, 0, now)) {
+
+    c->found.partial |= !way || !fits;
+    if (!way && t->count == 0)
+        wrong(c, 4, "the tree's root is damaged", t->links[0].to, 0);
+    for (unsigned i = 0; i < t->count; i++) {
+        const struct met *met = &t->met[i];
+        t->held[met->level] = met->node;
+        /* also one whose block has been another node, and met as that, is gone through: the keys lead to the end */
+        if (met->first)
+            pass_hold_all(c, met->node.offset, PART_INDEX, sizeof(struct inner));
+        if (met->what != NULL)
+            wrong(c, 4, met->what, met->node.offset, met->word);
+    }
+    if (now.offset != 0) {
         pass_hold_all(c, now.offset, PART_INDEX, sizeof leaf);
         if (fits)
             check_leaf(c, now.offset, &leaf, t->from, to);
@@ -236,10 +245,7 @@ static enum step tree_step(struct pass *c, struct tour *t)
 void pass_tree(struct pass *c)
 {
     struct tour t = {.next = 0};
-    enum step step;
-
-    for (unsigned tries = 0; tries < STEP_TRIES && (step = tree_step(c, &t)) != STEP_LAST; tries++)
-        tries = step == STEP_DONE ? 0 : tries;
+    pass_walk(c, tree_step, &t);
 }
 
 /* ---- Cleared trees ------------------------------------------------------------------------------------ */

@@ -93,13 +93,14 @@ int past_follow(struct past *p)
 
     for (int tries = 0; tries < FOLLOW_TRIES; tries++) {
         uint64_t rollbacks = get(&v->rollbacks), committed = get(&v->committed), txn = get(&l->log_txn);
-        uint64_t count = txn == committed + 1 ? get(&l->log_count) : 0;
+        uint64_t log_count = get(&l->log_count), count = txn == committed + 1 ? log_count : 0;
 
         if (rollbacks != p->rollbacks || committed != p->committed || txn != p->txn)
             p->count = 0;
         p->rollbacks = rollbacks;
         p->committed = committed;
         p->txn = txn;
+        p->log_count = log_count;
         /* fewer than before: they are being rolled back, and those that have been are the same in both */
         r = count > p->count ? read_log(p, count) : 0;
         atomic_thread_fence(memory_order_acquire);

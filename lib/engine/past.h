@@ -13,12 +13,12 @@
 
 struct past {
     const struct store *s;
-    uint64_t committed, rollbacks, txn; /* when we looked */
-    uint64_t count;                     /* entries of the log that are in the table; 0: nothing is to be rolled back */
-    struct log_entry *entries;          /* of a word's offset + 1; 0: a free place. Open addressing */
-    uint64_t mask;                      /* places - 1; a power of two of places */
-    uint64_t there;                     /* the log's memory is there from this offset on */
-    struct finding wrong;               /* what is, when following the log was -EUCLEAN */
+    uint64_t committed, rollbacks, txn, log_count; /* when we looked */
+    uint64_t count;            /* entries of the log that are in the table; 0: nothing is to be rolled back */
+    struct log_entry *entries; /* of a word's offset + 1; 0: a free place. Open addressing */
+    uint64_t mask;             /* places - 1; a power of two of places */
+    uint64_t there;            /* the log's memory is there from this offset on */
+    struct finding wrong;      /* what is, when following the log was -EUCLEAN */
 };
 
 void past_begin(struct past *p, const struct store *s);
@@ -34,18 +34,14 @@ static inline uint64_t past_word(const struct past *p, const word_t *word)
     return likely(p->count == 0) ? get(word) : past_old(p, word);
 }
 
-/* Has something been committed or rolled back since the last past_follow()? */
-static inline bool past_moved(const struct past *p)
+/* Has no word been changed since the last past_follow()? Else some may have been seen as they were before a change, and
+ * others as they are after it. */
+static inline bool past_still(const struct past *p)
 {
-    return get(&view_of(p->s)->committed) != p->committed || get(&view_of(p->s)->rollbacks) != p->rollbacks;
-}
-
-/* Is all that could be reached at the last past_follow() still there, whatever has been committed since? As
- * sight_check(): what has been superseded is used again only when the horizon is beyond it. */
-static inline bool past_stands(const struct past *p)
-{
+    const struct ledger *l = ledger_of(p->s);
     atomic_thread_fence(memory_order_acquire);
-    return get(&view_of(p->s)->horizon) <= p->committed;
+    return get(&l->log_count) == p->log_count && get(&l->log_txn) == p->txn &&
+           get(&view_of(p->s)->committed) == p->committed && get(&view_of(p->s)->rollbacks) == p->rollbacks;
 }
 
 #endif

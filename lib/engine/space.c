@@ -510,22 +510,23 @@ uint64_t space_block(const struct store *s, const struct space_look *look, uint6
     return (look->word(&desc(s, page)->free, look->arg) >> index & 1) == 0 ? size : 0;
 }
 
-/* Mark the pages of a list: of spans of a class, or of runs of a bin. */
-static void mark_list(const struct store *s, const struct space_look *look, const word_t *head, bool runs,
+/* Mark the pages of a list: of spans of a class, or of runs of a bin. false: it led elsewhere. */
+static bool mark_list(const struct store *s, const struct space_look *look, const word_t *head, bool runs,
                       unsigned number, uint64_t *marks)
 {
     uint64_t next;
+    bool all_right = true;
 
     for (uint64_t page = look->word(head, look->arg), prev = 0; page != 0; prev = page, page = next) {
         if (!looked_at(s, look, page)) {
             look->bad("a list of pages leads out of the heap", prev, page, look->arg);
-            return;
+            return false;
         }
         uint64_t bit = page - s->heap_first, kind = look->word(&desc(s, page)->kind, look->arg);
         uint64_t links = look->word(&desc(s, page)->links, look->arg);
         if ((marks[bit / 64] >> bit % 64 & 1) != 0) {
             look->bad("a page is in two lists, or a list is a circle", page, links, look->arg);
-            return;
+            return false;
         }
         marks[bit / 64] |= UINT64_C(1) << bit % 64;
         bool right = runs ? kind_of(kind) == PAGE_FREE && pages_of(kind) != 0 && log2_of(pages_of(kind)) == number
@@ -534,8 +535,10 @@ static void mark_list(const struct store *s, const struct space_look *look, cons
             look->bad("a page is in the wrong list", page, kind, look->arg);
         if ((links & 0xffffffffu) != prev)
             look->bad("a page's link back is wrong", page, links, look->arg);
+        all_right &= right && (links & 0xffffffffu) == prev;
         next = links >> 32;
     }
+    return all_right;
 }
 
 /* One page that begins a span, a large block or a free run: how many it has, 0 when it begins nothing. */
@@ -597,7 +600,7 @@ int space_visit(const struct store *s, const struct space_look *look, uint64_t *
 {
     const struct ledger *l = ledger_of(s);
     uint64_t counted = look->word(&l->pages_used, look->arg), used = 0, pages;
-    bool is_free, after_free = false, after_bad = false;
+    bool is_free, after_free = false, after_bad = false, in_lists = true;
 
     *idle = *lost = 0;
     if (look->frontier <= s->heap_first)
@@ -606,9 +609,9 @@ int space_visit(const struct store *s, const struct space_look *look, uint64_t *
     if (marks == NULL)
         return -ENOMEM;
     for (unsigned i = 0; i < SIZE_CLASSES; i++)
-        mark_list(s, look, &l->partial[i], false, i, marks);
+        in_lists &= mark_list(s, look, &l->partial[i], false, i, marks);
     for (unsigned i = 0; i < RUN_BINS; i++)
-        mark_list(s, look, &l->runs[i], true, i, marks);
+        in_lists &= mark_list(s, look, &l->runs[i], true, i, marks);
     for (uint64_t page = s->heap_first; page < look->frontier; page += pages) {
         uint64_t bit = page - s->heap_first;
         pages = visit_page(s, look, page, (marks[bit / 64] >> bit % 64 & 1) != 0, &is_free, idle, lost);
@@ -630,5 +633,5 @@ int space_visit(const struct store *s, const struct space_look *look, uint64_t *
     free(marks);
     if (counted != used && look->word(&l->pages_used, look->arg) == counted) /* else it has changed while we counted */
         look->bad("pages_used does not count the pages in use", counted - used, counted, look->arg);
-    return 0;
+    return in_lists ? 0 : 1;
 }

@@ -58,7 +58,8 @@ struct space_look {
 /* Bytes of the block in use that begins at this offset; 0: there is none. */
 uint64_t space_block(const struct store *s, const struct space_look *look, uint64_t offset);
 
-/* Check all descriptors and lists. *idle, *lost: bytes that are free, and in no block. -ENOMEM. */
+/* Check all descriptors and lists. *idle, *lost: bytes that are free, and in no block. 1: a list has been left before
+ * its end, as it led elsewhere; -ENOMEM. */
 int space_visit(const struct store *s, const struct space_look *look, uint64_t *idle, uint64_t *lost);
 
 /* Bytes of header and page descriptors that are backed. */
