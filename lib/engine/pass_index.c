@@ -85,24 +85,14 @@ static bool leads_to(const struct pass *c, const uint64_t *slots, unsigned i, ui
     return false;
 }
 
-/* A segment, from slot number `from` on. `entry`: the first in the directory that leads here. */
-static void check_segment(struct pass *c, uint64_t segment, uint64_t entry, uint64_t depth, uint64_t from, bool current)
+/* The versions of a segment. `entry`: the first in the directory that leads here. */
+static void check_segment(struct pass *c, const uint64_t *slots, uint64_t entry, uint64_t depth)
 {
-    const word_t *words = pass_at(c, segment);
-    uint64_t slots[INDEX_SEGMENT_SLOTS];
     struct fields f;
 
-    for (unsigned i = 0; i < INDEX_SEGMENT_SLOTS; i++)
-        slots[i] = pass_word(c, &words[i]);
-    for (unsigned i = (unsigned)from; i < INDEX_SEGMENT_SLOTS; i++) {
+    for (unsigned i = 0; i < INDEX_SEGMENT_SLOTS; i++) {
         uint64_t version = slot_version(slots[i]), hash = slot_hash(slots[i]);
-        if (version == 0)
-            continue;
-        if (!current) {
-            pass_hold_all(c, version, PART_SUPERSEDED, 0);
-            continue;
-        }
-        if (!pass_version(c, slots[i], &f))
+        if (version == 0 || !pass_version(c, slots[i], &f))
             continue;
         if (index_hash(c->s, c->key, f.key_len) != hash)
             wrong(c, 5, "a slot's hash is not its key's", version, slots[i]);
@@ -112,23 +102,110 @@ static void check_segment(struct pass *c, uint64_t segment, uint64_t entry, uint
     }
 }
 
-/* A directory and all that hangs on it, from slot number `from` on. */
-static void check_hash_index(struct pass *c, uint64_t directory, uint64_t from, bool current)
+/* A walk through the directory, in the order of its entries' reversed bits: so the entries of a segment are next to
+ * each other, and each half of one that has been split is a half of what it was, whatever the directory's depth is by
+ * then. */
+struct round {
+    uint64_t position; /* the entry that comes next, its bits reversed, the first one at POSITION_BITS - 1 */
+    uint64_t covered;  /* segments that have been gone through reach up to here */
+    uint64_t held;     /* the directory that has been held last */
+};
+
+#define POSITION_BITS INDEX_DEPTH_MAX
+
+static uint64_t reversed(uint64_t x)
 {
-    enum part part = current ? PART_INDEX : PART_SUPERSEDED;
+    uint64_t y = 0;
+    for (unsigned i = 0; i < POSITION_BITS; i++)
+        y |= (x >> i & 1) << (POSITION_BITS - 1 - i);
+    return y;
+}
+
+/* How far what begins here reaches, when the first `depth` bits are the same for all of it. */
+static uint64_t beyond(uint64_t position, uint64_t depth)
+{
+    return (position | ((UINT64_C(1) << (POSITION_BITS - depth)) - 1)) + 1;
+}
+
+/* Look at the next entry, and go through its segment if nobody has. */
+static enum step directory_step(struct pass *c, void *walk, bool patient)
+{
+    struct round *r = walk;
+    struct link way[2];
+    uint64_t slots[INDEX_SEGMENT_SLOTS], entry = 0, word = 0, first = 0;
+    bool can_be = false, same = false, look = false, there = false;
+
+    pass_follow(c);
+    const uint64_t directory = pass_link(c, &view_of(c->s)->directory, &way[0]), depth = index_depth(directory);
+    const uint64_t offset = index_offset(directory), size = space_block(c->s, &c->look, offset);
+    const bool fits = depth <= INDEX_DEPTH_MAX && sizeof(word_t) << depth <= size;
+    if (fits) {
+        const word_t *words = pass_at(c, offset);
+        entry = reversed(r->position) & ((UINT64_C(1) << depth) - 1);
+        word = pass_link(c, &words[entry], &way[1]);
+        can_be = index_depth(word) <= depth;
+        first = can_be ? entry & ((UINT64_C(1) << index_depth(word)) - 1) : entry;
+        same = first == entry || pass_word(c, &words[first]) == word;
+        look = can_be && (first == entry || r->position >= r->covered);
+        there = !look || space_block(c->s, &c->look, index_offset(word)) >= PAGE_BYTES;
+        for (unsigned i = 0; look && there && i < INDEX_SEGMENT_SLOTS; i++)
+            slots[i] = pass_word(c, pass_at(c, index_offset(word)) + i);
+    }
+    if (!pass_sure(c, !(fits && can_be && same && there), patient) || !pass_led(c, way, fits ? 2 : 1))
+        return STEP_AGAIN;
+
+    c->found.partial |= !(fits && can_be && there);
+    if (offset != r->held) {
+        r->held = offset;
+        if (pass_hold(c, offset) != 0)
+            pass_put_in(c, PART_INDEX, sizeof(word_t) << (fits ? depth : 0), size);
+    }
+    if (!fits) {
+        wrong(c, 4, "the directory is damaged", offset, directory);
+        return STEP_LAST;
+    }
+    if (!can_be)
+        wrong(c, 4, "an entry is deeper than its directory", entry, word);
+    if (!same)
+        wrong(c, 4, "two entries should lead to the same segment", entry, word);
+    if (look) {
+        r->covered = beyond(r->position, index_depth(word));
+        /* also when its block has been something else, and met as that, before it was split off */
+        pass_hold_all(c, index_offset(word), PART_INDEX, PAGE_BYTES);
+        if (there)
+            check_segment(c, slots, first, index_depth(word));
+    }
+    r->position = beyond(r->position, depth);
+    return r->position >> POSITION_BITS != 0 ? STEP_LAST : STEP_DONE;
+}
+
+void pass_index(struct pass *c)
+{
+    struct round r = {.held = 0};
+    if (ordered(c->s))
+        pass_tree(c);
+    else
+        pass_walk(c, directory_step, &r);
+}
+
+/* ---- Cleared indexes ---------------------------------------------------------------------------------- */
+
+/* Hold all that hangs on a directory. */
+static void hold_directory(struct pass *c, uint64_t directory, uint64_t from)
+{
     uint64_t offset = index_offset(directory), depth = index_depth(directory), size = pass_hold(c, offset);
 
     if (size == 0)
         return;
-    if (depth > INDEX_DEPTH_MAX || !pass_put_in(c, part, current ? sizeof(word_t) << depth : size, size) ||
-        sizeof(word_t) << depth > size) {
+    pass_put_in(c, PART_SUPERSEDED, size, size);
+    if (depth > INDEX_DEPTH_MAX || sizeof(word_t) << depth > size) {
         wrong(c, 4, "the directory is damaged", offset, directory);
         return;
     }
     const word_t *words = pass_at(c, offset);
     for (uint64_t entry = 0; entry >> depth == 0; entry++) {
         pass_follow(c);
-        uint64_t word = pass_word(c, &words[entry]);
+        uint64_t word = pass_word(c, &words[entry]), begin = entry * INDEX_SEGMENT_SLOTS;
         if (index_depth(word) > depth) {
             wrong(c, 4, "an entry is deeper than its directory", entry, word);
             continue;
@@ -139,20 +216,15 @@ static void check_hash_index(struct pass *c, uint64_t directory, uint64_t from, 
                 wrong(c, 4, "two entries should lead to the same segment", entry, word);
             continue;
         }
-        uint64_t begin = entry * INDEX_SEGMENT_SLOTS;
         if (begin + INDEX_SEGMENT_SLOTS <= from) /* swept, and in the history by itself */
             continue;
-        if (pass_hold_all(c, index_offset(word), part, PAGE_BYTES) != NULL)
-            check_segment(c, index_offset(word), entry, index_depth(word), from > begin ? from - begin : 0, current);
+        const word_t *slots = pass_hold_all(c, index_offset(word), PART_SUPERSEDED, PAGE_BYTES);
+        for (uint64_t i = from > begin ? from - begin : 0; slots != NULL && i < INDEX_SEGMENT_SLOTS; i++) {
+            uint64_t version = slot_version(pass_word(c, &slots[i]));
+            if (version != 0)
+                pass_hold_all(c, version, PART_SUPERSEDED, 0);
+        }
     }
-}
-
-void pass_index(struct pass *c)
-{
-    if (ordered(c->s))
-        pass_tree(c);
-    else
-        check_hash_index(c, pass_word(c, &view_of(c->s)->directory), 0, true);
 }
 
 void pass_cleared(struct pass *c, uint64_t word, uint64_t from)
@@ -160,5 +232,5 @@ void pass_cleared(struct pass *c, uint64_t word, uint64_t from)
     if (ordered(c->s))
         pass_cleared_tree(c, word, from);
     else
-        check_hash_index(c, word, from, false);
+        hold_directory(c, word, from);
 }
