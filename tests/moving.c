@@ -176,10 +176,14 @@ static void in_vain(struct rnd *rnd)
 
 /* ---- The check ---------------------------------------------------------------------------------------- */
 
+static void (*between_passes)(void); /* NULL: nothing */
+
 /* A second between two looks at it: the check has no time for more passes than it must make. */
 static uint64_t slow_clock(void)
 {
     static uint64_t ns;
+    if (between_passes != NULL)
+        between_passes();
     return ns += UINT64_C(1000000000);
 }
 
@@ -196,10 +200,13 @@ static void before_load(void)
     at_load = then;
 }
 
+static unsigned laws; /* of what was found, a bit each */
+
 static void note(unsigned law, const char *what, uint64_t where, void *arg)
 {
     char *text = arg;
     (void)where;
+    laws |= 1u << law;
     if (text[0] == 0)
         snprintf(text, 100, "K%u %s", law, what);
 }
@@ -208,6 +215,7 @@ static int check(void (*meanwhile)(uint64_t n), char found[100])
 {
     struct heir_account a = {0};
     found[0] = 0;
+    laws = 0;
     loads = 0;
     at_load = meanwhile;
     int r = check_table(&reader, note, found, &a);
@@ -352,31 +360,208 @@ static void fill_bags(struct rnd *rnd)
     commit(true);
 }
 
+/* Here all of them are other keys. */
+static void fill_set(struct rnd *rnd)
+{
+    objects_begin(&table);
+    put(writer.deeds < 500 ? quiet_key(writer.deeds) : writer.deeds, rnd_below(rnd, 64));
+    commit(true);
+}
+
+static void whole_at_all_paces(void)
+{
+    char found[100];
+    for (per_load = 100; per_load <= 500; per_load += 100)
+        if (!CHECK(check(by_turns, found) == 0, "%d stores in 1000 loads: %s", (int)per_load, found))
+            break;
+}
+
+/* The damage is found each time, as this law and perhaps another one. */
+static void found_each_time(int times, unsigned law, unsigned perhaps)
+{
+    char found[100];
+    for (int i = 0; i < times; i++) {
+        check(by_turns, found);
+        CHECK((laws >> law & 1) != 0 && (laws & ~(1u << law | 1u << perhaps)) == 0, "K%u: laws %#x, first %s", law,
+              laws, found);
+    }
+}
+
 /* A tree that is rebuilt from the root down while it is looked at: what nobody touches is not taken for lost, and
  * damage there is found. */
 static void while_a_tree_grows(void)
 {
-    char found[100];
     const uint64_t quiet = quiet_key(250);
     struct version *v;
     dice = (struct rnd){test_seed};
     begin(HEIR_DUPLICATE_BAG, 16 << 20, fill_bags);
     while (writer.deeds < 6000)
         go_on(1000);
-    for (per_load = 100; per_load <= 500; per_load += 100)
-        if (!CHECK(check(by_turns, found) == 0, "%d stores in 1000 loads: %s", (int)per_load, found))
-            break;
+    whole_at_all_paces();
     CHECK_RC(read_find(&reader, get(&view_of(&reader)->committed), &quiet, sizeof quiet, &v), 0);
     v->data[BAG_LENGTH + 7] ^= 0x40;
-    for (int i = 0; i < 4; i++)
-        CHECK(check(by_turns, found) > 0 && (found[1] == '4' || found[1] == '5'), "found: %s", found);
+    found_each_time(4, 5, 4);
     printf(" (%d objects)", (int)objects_committed(&table));
     end();
+}
+
+/* The same of a set, whose directory doubles meanwhile. */
+static void while_a_set_grows(void)
+{
+    const uint64_t quiet = quiet_key(250);
+    struct version *v;
+    dice = (struct rnd){test_seed};
+    begin(HEIR_SET, 16 << 20, fill_set);
+    while (writer.deeds < 600)
+        go_on(1000);
+    CHECK_RC(read_find(&reader, get(&view_of(&reader)->committed), &quiet, sizeof quiet, &v), 0);
+    whole_at_all_paces();
+    v->data[7] ^= 0x40;
+    found_each_time(4, 5, 5);
+    printf(" (%d objects)", (int)objects_committed(&table));
+    end();
+}
+
+/* As many come as go: the index is rebuilt for ever, and what it was is used again at once. */
+static void come_and_go(struct rnd *rnd)
+{
+    const uint64_t mixed = UINT64_C(0x9e3779b97f4a7c15), new = writer.deeds *mixed >> 1;
+    const uint64_t old = (writer.deeds - 1000) * mixed >> 1;
+    objects_begin(&table);
+    put(writer.deeds < 500 ? quiet_key(writer.deeds) : new, rnd_below(rnd, 64));
+    if (writer.deeds >= 1500)
+        objects_del(&table, &old, sizeof old);
+    commit(rnd_below(rnd, 20) != 0 || writer.deeds < 500);
+}
+
+/* More of the table changes than can be looked at meanwhile. */
+static void faster_than_the_check(void)
+{
+    const uint64_t quiet = quiet_key(250);
+    struct version *v;
+    dice = (struct rnd){test_seed};
+    for (int type = 0; type < 4; type++) {
+        char found[100];
+        begin(type, 2 << 20, come_and_go);
+        while (writer.deeds < 2000)
+            go_on(1000);
+        for (per_load = 500; per_load <= 8000; per_load *= 4)
+            CHECK(check(by_turns, found) == 0, "type %d, %d stores in 1000 loads: %s", type, (int)per_load, found);
+        CHECK_RC(read_find(&reader, get(&view_of(&reader)->committed), &quiet, sizeof quiet, &v), 0);
+        v->data[(type >= HEIR_BAG ? BAG_LENGTH : 0) + 7] ^= 0x40;
+        for (per_load = 500; per_load <= 8000; per_load *= 4)
+            found_each_time(1, 5, 4);
+        end();
+    }
+}
+
+static struct way way_to(uint64_t key)
+{
+    struct bag_range range;
+    struct way way;
+    REQUIRE_EQ(bag_range(&range, &key, sizeof key), 0);
+    way_find(&reader, get(&view_of(&reader)->directory), range.range.from, range.range.from_len, false, &way);
+    bag_range_end(&range);
+    return way;
+}
+
+/* It is about to begin the next deed, and holds nothing that it has copied. */
+static void finish_deed(void)
+{
+    for (uint64_t deeds = writer.deeds; writer.deeds == deeds;)
+        go_on(1);
+}
+
+/* No pass comes to what is behind the damage. */
+static void damage_on_the_way(void)
+{
+    const uint64_t quiet = quiet_key(250);
+    dice = (struct rnd){test_seed};
+    begin(HEIR_DUPLICATE_BAG, 32 << 20, fill_bags);
+    while (writer.deeds < 6000)
+        go_on(1000);
+    per_load = 50;
+    finish_deed();
+    REQUIRE(way_to(quiet).leaf != NULL);
+    *way_to(quiet).ref ^= 1 << 30;
+    found_each_time(4, 3, 3);
+    finish_deed();
+    *way_to(quiet).ref ^= 1 << 30;
+    way_to(quiet).leaf->head |= UINT64_C(99) << 32;
+    found_each_time(4, 4, 4);
+    printf(" (%d objects)", (int)objects_committed(&table));
+    end();
+}
+
+static uint64_t astray, straight; /* 1: the way to the quiet ones leads nowhere; where it should lead */
+
+static void set_way(void)
+{
+    *way_to(quiet_key(250)).ref = straight ^ astray << 30;
+}
+
+/* Lead it astray for the next pass, or back. The writer may be about to replace the node, and then it is not. */
+static void divert(void)
+{
+    void (*then)(uint64_t) = at_load;
+    at_load = NULL;
+    astray ^= 1;
+    set_way();
+    at_load = then;
+}
+
+/* Every other pass does not come to the damage: it acquits nobody. */
+static void not_in_every_pass(void)
+{
+    const uint64_t quiet = quiet_key(250);
+    struct version *v;
+    dice = (struct rnd){test_seed};
+    begin(HEIR_DUPLICATE_BAG, 32 << 20, fill_bags);
+    while (writer.deeds < 6000)
+        go_on(1000);
+    CHECK_RC(read_find(&reader, get(&view_of(&reader)->committed), &quiet, sizeof quiet, &v), 0);
+    per_load = 50;
+    straight = *way_to(quiet).ref;
+    between_passes = divert;
+    for (int damage = 0; damage < 2; damage++) {
+        char found[100];
+        if (damage)
+            v->data[BAG_LENGTH + 7] ^= 0x40;
+        check(by_turns, found);
+        CHECK((laws >> 5 & 1) == (unsigned)damage && (laws & ~(1u << 5 | 1u << 4)) == 0,
+              "damage %d: laws %#x, first %s", damage, laws, found);
+        astray = 0;
+        set_way();
+    }
+    between_passes = NULL;
+    end();
+}
+
+/* Every put is rolled back, and the past is let go at once. */
+static void while_it_is_full(void)
+{
+    dice = (struct rnd){test_seed};
+    for (int type = 0; type < 4; type++) {
+        uint64_t deeds = 0, objects = 0;
+        begin(type, 2 << 20, fill_set);
+        do {
+            objects = objects_committed(&table);
+            for (deeds = writer.deeds + 1000; writer.deeds < deeds;)
+                go_on(1000);
+        } while (objects_committed(&table) > objects + 10);
+        whole_at_all_paces();
+        end();
+    }
 }
 
 static const struct test tests[] = {{"rolled back in between", rolled_back_in_between},
                                     {"at every pace", at_every_pace},
                                     {"while a tree grows", while_a_tree_grows},
+                                    {"while a set grows", while_a_set_grows},
+                                    {"faster than the check", faster_than_the_check},
+                                    {"not in every pass", not_in_every_pass},
+                                    {"damage on the way", damage_on_the_way},
+                                    {"while it is full", while_it_is_full},
                                     {NULL, NULL}};
 
 int main(int argc, char **argv)
