@@ -53,16 +53,19 @@ int bag_for_each(const struct store *s, uint64_t snap, const void *key, size_t k
         else
             r = tree_portion(s, index_directory(s, snap), &b.range, &p);
         for (unsigned i = 0; r == 0 && i < p.count; i++) {
-            struct version *v;
-            r = version_known(s, snap, slot_version(p.slots[i]), &v);
-            if (r == 0 && v != NULL && bag_key(version_key(s, offset_of(s, v)), key, key_len))
-                r = each(v, arg);
+            struct known k;
+            r = version_known(s, snap, slot_version(p.slots[i]), &k);
+            if (r == 0 && k.version != NULL && bag_key((struct edge){k.version->data, k.key_len}, key, key_len))
+                r = each(k.version, arg);
         }
-        if (r != 0 || p.bound.key == NULL || racy_order(p.bound.key, p.bound.len, b.range.to, b.range.to_len) >= 0)
+        if (r != 0 || p.last)
             break;
         /* a transaction does not use again what it lets go, so this stays what it is, also when `each` deletes */
-        b.range.from = p.bound.key;
-        b.range.from_len = p.bound.len;
+        const struct edge bound = tree_portion_bound(s, &p);
+        b.range.from = bound.key;
+        b.range.from_len = bound.len;
+        if (bound.key == NULL)
+            r = -EUCLEAN;
     }
     bag_range_end(&b);
     return r;

@@ -88,10 +88,10 @@ static inline int child_for(const struct store *s, const struct inner *node, uin
     return child_among_equals(s, node, low, high, wanted, key, len, before, index);
 }
 
-/* Have a node's lines brought into the cache together: searching in it would ask for three of them one by one. */
-static ALWAYS_INLINE void prefetch_node(const struct store *s, uint64_t offset, uint64_t from, uint64_t to)
+/* Have a node's lines brought into the cache together: searching in it would ask for them one by one. */
+static ALWAYS_INLINE void prefetch_node(const struct store *s, uint64_t offset, uint64_t bytes)
 {
-    for (uint64_t line = from / 64 * 64; line < to; line += 64)
+    for (uint64_t line = 0; line < bytes; line += 64)
         __builtin_prefetch((const void *)((uintptr_t)s->base + offset + line)); /* of any offset: it is a hint */
 }
 
@@ -125,9 +125,9 @@ int way_find(const struct store *s, uint64_t root, const uint8_t *key, size_t le
         if (offset == 0)
             return 0;
         if (levels == 2)
-            prefetch_node(s, offset, 0, sizeof(struct leaf));
+            prefetch_node(s, offset, sizeof(struct leaf));
         else
-            prefetch_node(s, offset, 0, sizeof(struct inner));
+            prefetch_node(s, offset, sizeof(struct inner));
     }
     if (offset == 0)
         return 0;
@@ -228,74 +228,154 @@ int leaf_gather(const struct store *s, const struct leaf *leaf, uint32_t first, 
 
     if (sorted > LEAF_SLOTS)
         return -EUCLEAN;
-    for (unsigned i = 0; i < LEAF_SLOTS; i++) {
+    for (unsigned i = count_below(leaf->slots, sorted, first); i < sorted; i++) {
         uint64_t slot = get(&leaf->slots[i]);
-        if (slot == 0 && i >= sorted)
+        if (slot_hash(slot) > last)
+            break;
+        if (!is_hole(slot))
+            slots[n++] = slot;
+    }
+    /* the others: put in order, then merged with the sorted ones from the end on */
+    uint64_t others[LEAF_SLOTS];
+    unsigned more = 0;
+    for (unsigned i = sorted; i < LEAF_SLOTS; i++) {
+        uint64_t slot = get(&leaf->slots[i]);
+        if (slot == 0)
             break;
         if (is_hole(slot) || slot_hash(slot) < first || slot_hash(slot) > last)
             continue;
-        unsigned place = n++;
-        if (i >= sorted) {
-            for (; place > 0 && slot_order(s, slots[place - 1], slot) > 0; place--)
-                slots[place] = slots[place - 1];
-        }
-        slots[place] = slot;
+        unsigned place = more++;
+        for (; place > 0 && slot_order(s, others[place - 1], slot) > 0; place--)
+            others[place] = others[place - 1];
+        others[place] = slot;
     }
-    *count = n;
+    *count = n + more;
+    while (more > 0) {
+        if (n > 0 && slot_order(s, slots[n - 1], others[more - 1]) > 0) {
+            slots[n + more - 1] = slots[n - 1];
+            n--;
+        } else {
+            slots[n + more - 1] = others[more - 1];
+            more--;
+        }
+    }
     return 0;
 }
 
-int tree_portion(const struct store *s, uint64_t root, const struct range *range, struct portion *portion)
+struct edge tree_portion_bound(const struct store *s, const struct portion *p)
 {
-    const void *key = range->reverse ? range->to : range->from != NULL ? range->from : "";
-    uint32_t first = 0, last = UINT32_MAX;
-    struct way way;
-    int r = way_find(s, root, key, range->reverse ? range->to_len : range->from_len, range->reverse, &way);
+    return separator_key(s, p->bound);
+}
 
-    portion->count = portion->sure_from = portion->sure_to = 0;
-    portion->beside = 0;
-    if (r < 0)
-        return r;
-    uint64_t bound = range->reverse ? way.low : way.high;
-    const struct descent *last_step = way.count > 0 ? &way.steps[way.count - 1] : NULL;
-    unsigned beside = last_step == NULL ? INNER_CHILDREN : last_step->index + (range->reverse ? -1u : 1u);
-    if (beside < INNER_CHILDREN && way.leaf != NULL) {
-        portion->beside = get(&last_step->node->children[beside]);
-        prefetch_node(s, portion->beside, 0, sizeof(struct leaf));
-    }
-    portion->bound = separator_key(s, bound);
-    if (bound != 0 && portion->bound.key == NULL)
-        return -EUCLEAN;
-    if (way.leaf == NULL)
+/* Is the range's other end in this portion, or where it ends? Mostly the slices tell, and the separator, which lies
+ * somewhere, is not read. */
+static int ends_here(const struct store *s, const struct range *range, const struct portion *p, bool *here)
+{
+    const void *end = range->reverse ? range->from : range->to;
+    const size_t len = range->reverse ? range->from_len : range->to_len;
+    int order;
+
+    *here = end != NULL;
+    if (p->bound == 0 || end == NULL)
         return 0;
-    /* An end of the range has slices here only if it lies between the leaf's bounds: the one by which we came does. */
-    uint64_t skip = skip_of(get(&way.leaf->head));
-    bool from_here = range->from != NULL, to_here = range->to != NULL;
-    if (range->reverse && from_here && bound != 0)
-        from_here = racy_order(range->from, range->from_len, portion->bound.key, portion->bound.len) >= 0;
-    if (!range->reverse && to_here && bound != 0)
-        to_here = racy_order(range->to, range->to_len, portion->bound.key, portion->bound.len) <= 0;
+    if (p->sliced && p->bound != p->outer && p->slice != slot_hash(p->bound)) {
+        order = p->slice < slot_hash(p->bound) ? -1 : 1;
+    } else {
+        struct edge bound = separator_key(s, p->bound);
+        if (bound.key == NULL)
+            return -EUCLEAN;
+        order = racy_order(end, len, bound.key, bound.len);
+    }
+    *here = range->reverse ? order >= 0 : order <= 0;
+    return 0;
+}
+
+/* The part of the range that is in child p->index, a leaf. `begins`: its near end is there. */
+static int portion_of(const struct store *s, const struct range *range, const struct leaf *leaf, bool begins,
+                      struct portion *p)
+{
+    const unsigned children = p->parent != NULL ? count_of(p->head) : 0;
+    const unsigned beside = p->index + (range->reverse ? -1u : 1u);
+    uint32_t first = 0, last = UINT32_MAX;
+    bool ends;
+    int r;
+
+    p->count = p->sure_from = p->sure_to = 0;
+    p->beside = NULL;
+    p->bound = beside < children ? peek(&p->parent->separators[range->reverse ? beside : p->index]) : p->outer;
+    if ((r = ends_here(s, range, p, &ends)) < 0)
+        return r;
+    p->last = p->bound == 0 || ends;
+    if (leaf == NULL)
+        return 0;
+    if (!p->last && beside < children) {
+        uint64_t offset = get(&p->parent->children[beside]);
+        prefetch_node(s, offset, sizeof *leaf);
+        p->beside = at(s, offset, sizeof *leaf);
+    }
+    /* An end of the range has slices here only if it lies between the leaf's bounds. */
+    const bool from_here = range->reverse ? ends : begins && range->from != NULL;
+    const bool to_here = range->reverse ? begins && range->to != NULL : ends;
+    const uint64_t skip = skip_of(get(&leaf->head));
     if (from_here)
         first = slice(range->from, range->from_len, skip);
     if (to_here)
         last = slice(range->to, range->to_len, skip);
-    if ((r = leaf_gather(s, way.leaf, first, last, portion->slots, &portion->count)) < 0)
+    if ((r = leaf_gather(s, leaf, first, last, p->slots, &p->count)) < 0)
         return r;
-    portion->sure_to = portion->count;
-    while (from_here && portion->sure_from < portion->count && slot_hash(portion->slots[portion->sure_from]) == first)
-        portion->sure_from++;
-    while (to_here && portion->sure_to > 0 && slot_hash(portion->slots[portion->sure_to - 1]) == last)
-        portion->sure_to--;
+    p->sure_to = p->count;
+    while (from_here && p->sure_from < p->count && slot_hash(p->slots[p->sure_from]) == first)
+        p->sure_from++;
+    while (to_here && p->sure_to > 0 && slot_hash(p->slots[p->sure_to - 1]) == last)
+        p->sure_to--;
     return 0;
 }
 
-void tree_prefetch_beside(const struct store *s, const struct portion *portion)
+int tree_portion(const struct store *s, uint64_t root, const struct range *range, struct portion *p)
 {
-    const struct leaf *leaf = at(s, portion->beside, sizeof *leaf);
-    for (unsigned i = 0; leaf != NULL && i < LEAF_SLOTS; i++) {
-        uint64_t slot = peek(&leaf->slots[i]);
-        if (slot == 0)
-            break;
-        version_prefetch(s, slot);
+    const void *key = range->reverse ? range->to : range->from != NULL ? range->from : "";
+    const void *end = range->reverse ? range->from : range->to;
+    const size_t len = range->reverse ? range->to_len : range->from_len;
+    const size_t end_len = range->reverse ? range->from_len : range->to_len;
+    struct way way;
+    int r = way_find(s, root, key, len, range->reverse, &way);
+
+    p->count = 0;
+    if (r < 0)
+        return r;
+    p->parent = NULL;
+    p->outer = range->reverse ? way.low : way.high;
+    p->index = 0;
+    p->sliced = false;
+    if (way.count > 0 && way.count + 1 == tree_levels(root)) { /* else a larger part of the tree has been taken out */
+        const struct descent *step = &way.steps[way.count - 1];
+        p->parent = step->node;
+        p->head = get(&step->node->head);
+        p->index = step->index;
+        p->outer = range->reverse ? step->low : step->high;
+        if (count_of(p->head) > INNER_CHILDREN || p->index >= count_of(p->head))
+            return -EUCLEAN;
+        /* the node's keys begin as the key does by which we came; the end may be in another node */
+        const uint64_t skip = skip_of(p->head);
+        p->sliced = end != NULL &&
+                    (skip == 0 || (key != NULL && len >= skip && end_len >= skip && memcmp(key, end, skip) == 0));
+        if (p->sliced)
+            p->slice = slice(end, end_len, skip);
     }
+    return portion_of(s, range, way.leaf, true, p);
+}
+
+int tree_portion_next(const struct store *s, const struct range *range, struct portion *p)
+{
+    const unsigned next = p->index + (range->reverse ? -1u : 1u);
+    const struct leaf *leaf = NULL;
+
+    if (p->last || p->parent == NULL || next >= count_of(p->head))
+        return 0;
+    const uint64_t offset = get(&p->parent->children[next]);
+    if (offset != 0 && (leaf = at(s, offset, sizeof *leaf)) == NULL)
+        return -EUCLEAN;
+    p->index = next;
+    const int r = portion_of(s, range, leaf, false, p);
+    return r < 0 ? r : 1;
 }

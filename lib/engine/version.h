@@ -131,24 +131,32 @@ static inline struct version *version_whole(const struct store *s, uint64_t offs
     return v;
 }
 
-/* Of a version and those before it the one that state `snap` knows; NULL: none. -EUCLEAN: damaged, or being
- * overwritten. */
-static inline int version_known(const struct store *s, uint64_t snap, uint64_t offset, struct version **version)
+/* A version, its lengths read once, and so much of it there. */
+struct known {
+    struct version *version; /* NULL: none */
+    uint64_t key_len, value_len;
+};
+
+/* Of a version and those before it the one that state `snap` knows. -EUCLEAN: damaged, or being overwritten. */
+static inline int version_known(const struct store *s, uint64_t snap, uint64_t offset, struct known *known)
 {
     uint64_t newer = UINT64_MAX;
 
-    *version = NULL;
+    known->version = NULL;
     while (offset != 0) {
-        struct version *v = version_whole(s, offset);
-        if (v == NULL || version_made(v) >= newer)
+        struct version *v = at(s, offset, sizeof *v);
+        if (unlikely(v == NULL))
             return -EUCLEAN;
-        if ((newer = version_made(v)) <= snap) {
-            uint64_t ended = version_ended(v);
-            if (ended == 0 || ended > snap)
-                *version = v;
+        const uint64_t made = peek(&v->made), ended = peek(&v->ended), prev = peek(&v->prev);
+        const uint64_t key_len = (made & 0xff) << 8 | (ended & 0xff), value_len = prev >> 32;
+        if (unlikely(made >> 8 >= newer || at(s, offset, version_bytes(key_len, value_len)) == NULL))
+            return -EUCLEAN;
+        if (likely((newer = made >> 8) <= snap)) {
+            if (likely(ended >> 8 == 0 || ended >> 8 > snap))
+                *known = (struct known){v, key_len, value_len};
             return 0;
         }
-        offset = version_prev(v);
+        offset = (prev & 0xffffffffu) * GRANULE;
     }
     return 0;
 }

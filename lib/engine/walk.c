@@ -13,14 +13,16 @@
 
 #define POSITION_BITS INDEX_DEPTH_MAX
 
-#define SMALL_BATCH   8192u /* on the stack, as a short range needs no more */
+#define SMALL_BATCH   16384u /* on the stack, as a short range needs no more */
 #define SMALL_BOUND   256u
+#define AHEAD         24u /* versions asked for before they are copied */
 
 struct walk {
     const struct store *s;
     uint64_t snap;
     const struct walk_what *what;
     struct batch batch;
+    size_t enough; /* bytes to add before looking whether they are true */
     bool done, any;
     uint64_t lost;
     uint64_t position;  /* in a set: what comes next */
@@ -32,14 +34,19 @@ struct walk {
         uint8_t small[SMALL_BOUND];
     } bounds[2];
     unsigned next; /* bound */
-    uint8_t small[SMALL_BATCH];
+    _Alignas(8) uint8_t small[SMALL_BATCH];
 };
 
-/* In the batch: this, the key, the value. */
+/* In the batch: this, then the key and the value as they are in the version, then up to 7 bytes of nothing. */
 struct entry {
-    uint64_t value_len;
-    uint64_t key_len;
+    uint32_t key_len, value_len;
+    uint8_t data[];
 };
+
+static uint64_t padded(uint64_t bytes)
+{
+    return (bytes + 7) / 8 * 8;
+}
 
 static uint32_t reverse(uint32_t x)
 {
@@ -49,38 +56,37 @@ static uint32_t reverse(uint32_t x)
     return y;
 }
 
-static int batch_add(struct batch *b, const uint8_t *key, uint64_t key_len, const uint8_t *value, uint64_t value_len)
+/* Add an object whose memory is there. */
+static int batch_add(struct batch *b, const struct version *v, uint64_t key_len, uint64_t value_len)
 {
-    struct entry entry = {value_len, key_len};
-    return batch_append(b, &entry, sizeof entry, key, key_len, value, value_len);
-}
-
-static int batch_visit(const struct batch *b, heir_visit *visit, void *arg)
-{
-    for (size_t i = 0; i < b->used;) {
-        struct entry entry;
-        memcpy(&entry, b->data + i, sizeof entry);
-        const uint8_t *key = b->data + i + sizeof entry, *value = key + entry.key_len;
-        int r = visit(key, entry.key_len, value, entry.value_len, arg);
-        if (r != 0)
+    size_t need = b->used + sizeof(struct entry) + padded(key_len) + padded(value_len);
+    if (unlikely(need > b->room)) {
+        int r = batch_grow(b, need);
+        if (r < 0)
             return r;
-        i += sizeof entry + entry.key_len + entry.value_len;
     }
+    struct entry *entry = (struct entry *)(void *)(b->data + b->used);
+    *entry = (struct entry){(uint32_t)key_len, (uint32_t)value_len};
+    racy_copy(entry->data, v->data, padded(key_len) + value_len);
+    b->used = need;
     return 0;
 }
 
-static int add(struct walk *w, const struct version *v)
+/* In a bag the objects' keys are inside of their versions'. */
+static int batch_visit(const struct walk *w, heir_visit *visit, void *arg)
 {
-    uint64_t key_len = version_key_len(v), value_len = version_value_len(v);
-    uint64_t offset = offset_of(w->s, v);
+    const struct batch *b = &w->batch;
+    const size_t before = bag(w->s) ? BAG_LENGTH : 0, extra = bag(w->s) ? BAG_EXTRA : 0;
 
-    if (at(w->s, offset, version_bytes(key_len, value_len)) == NULL)
-        return -EUCLEAN;
-    if (!bag(w->s))
-        return batch_add(&w->batch, v->data, key_len, version_value(v, key_len), value_len);
-    if (key_len < BAG_EXTRA)
-        return -EUCLEAN;
-    return batch_add(&w->batch, v->data + BAG_LENGTH, key_len - BAG_EXTRA, version_value(v, key_len), value_len);
+    for (size_t i = 0; i < b->used;) {
+        const struct entry *entry = (const struct entry *)(const void *)(b->data + i);
+        const size_t key_len = entry->key_len, value_len = entry->value_len;
+        int r = visit(entry->data + before, key_len - extra, entry->data + padded(key_len), value_len, arg);
+        if (r != 0)
+            return r;
+        i += sizeof *entry + padded(key_len) + padded(value_len);
+    }
+    return 0;
 }
 
 /* 0 in place of -EUCLEAN, where that is to be passed over. */
@@ -92,20 +98,47 @@ static int pass_over(struct walk *w, int r)
     return 0;
 }
 
+/* Is this key among those that are to be visited? */
+static bool wanted(const struct walk *w, struct edge key)
+{
+    const struct range *range = &w->range;
+
+    if (w->what->key != NULL)
+        return bag_key(key, w->what->key, w->what->key_len);
+    if (range->from != NULL) {
+        int order = racy_order(key.key, key.len, range->from, range->from_len);
+        if (order < 0 || (order == 0 && w->what->after && range->from == w->what->range.from))
+            return false;
+    }
+    return range->to == NULL || racy_order(key.key, key.len, range->to, range->to_len) < 0;
+}
+
 /* Is the object added last what the slot is about? A reader takes that on trust; in a tree, all but that it has a key.
  */
 static int check_added(struct walk *w, size_t before, uint64_t slot)
 {
-    struct entry entry;
-    const uint8_t *added = w->batch.data + before;
+    const struct entry *entry = (const struct entry *)(const void *)(w->batch.data + before);
 
-    if (w->what->lost == NULL)
-        return 0;
-    memcpy(&entry, added, sizeof entry);
-    if (ordered(w->s) ? entry.key_len != 0 : index_hash(w->s, added + sizeof entry, entry.key_len) == slot_hash(slot))
+    if (ordered(w->s) ? entry->key_len > (bag(w->s) ? BAG_EXTRA : 0)
+                      : index_hash(w->s, entry->data, entry->key_len) == slot_hash(slot))
         return 0;
     w->batch.used = before;
     return -EUCLEAN;
+}
+
+/* Add the object that a slot leads to, if the state knows one and it is `sure` to be wanted, or is. */
+static inline int add(struct walk *w, uint64_t slot, bool sure)
+{
+    const size_t before = w->batch.used;
+    struct known k;
+    int r = version_known(w->s, w->snap, slot_version(slot), &k);
+
+    if (r < 0 || k.version == NULL || (!sure && !wanted(w, (struct edge){k.version->data, k.key_len})))
+        return r;
+    if (bag(w->s) && k.key_len < BAG_EXTRA)
+        return -EUCLEAN;
+    r = batch_add(&w->batch, k.version, k.key_len, k.value_len);
+    return r == 0 && w->what->lost != NULL ? check_added(w, before, slot) : r;
 }
 
 static void next_segment(struct walk *w, uint64_t depth)
@@ -119,7 +152,6 @@ static int collect_segment(struct walk *w)
 {
     const struct store *s = w->s;
     uint64_t dir = index_directory(s, w->snap), depth = index_depth(dir), word;
-    struct version *v;
     int r;
 
     if (depth > INDEX_DEPTH_MAX)
@@ -136,49 +168,23 @@ static int collect_segment(struct walk *w)
         /* after a rollback a segment may be whole again of which we have visited one half */
         if (slot_version(slot) == 0 || reverse(slot_hash(slot) >> INDEX_GROUP_BITS) < w->position)
             continue;
-        size_t before = w->batch.used;
-        r = version_known(s, w->snap, slot_version(slot), &v);
-        if (r == 0 && v != NULL && (r = add(w, v)) == 0)
-            r = check_added(w, before, slot);
-        if ((r = pass_over(w, r)) < 0)
+        if ((r = pass_over(w, add(w, slot, true))) < 0)
             return r;
     }
     next_segment(w, index_depth(word));
     return 0;
 }
 
-/* Is it among what is to be visited? */
-static bool wanted(const struct walk *w, const struct version *v)
-{
-    const struct range *range = &w->range;
-    struct edge key = version_key(w->s, offset_of(w->s, v));
-
-    if (w->what->key != NULL)
-        return bag_key(key, w->what->key, w->what->key_len);
-    if (key.key == NULL)
-        return false; /* it is being overwritten */
-    if (range->from != NULL) {
-        int order = racy_order(key.key, key.len, range->from, range->from_len);
-        if (order < 0 || (order == 0 && w->what->after && range->from == w->what->range.from))
-            return false;
-    }
-    return range->to == NULL || racy_order(key.key, key.len, range->to, range->to_len) < 0;
-}
-
 /* Where the range goes on beyond a leaf that is bounded by this. */
 static int go_on_at(struct walk *w, struct edge bound)
 {
     struct range *range = &w->range;
-    const void *here = range->reverse ? range->to : range->from, *end = range->reverse ? range->from : range->to;
+    const void *here = range->reverse ? range->to : range->from;
     size_t here_len = range->reverse ? range->to_len : range->from_len;
-    size_t end_len = range->reverse ? range->from_len : range->to_len;
     struct bound *next = &w->bounds[w->next];
     uint64_t len = bound.len;
     int forward = range->reverse ? -1 : 1;
 
-    w->done = bound.key == NULL;
-    if (w->done)
-        return 0;
     if (len > next->room) {
         if ((next->allocated = malloc(HEIR_KEY_MAX)) == NULL)
             return -ENOMEM;
@@ -189,50 +195,56 @@ static int go_on_at(struct walk *w, struct edge bound)
     next->len = len;
     if (here != NULL && racy_order(next->data, len, here, here_len) * forward <= 0)
         return -EUCLEAN; /* that would not end */
-    w->done = end != NULL && racy_order(next->data, len, end, end_len) * forward >= 0;
     return 0;
 }
 
-/* Add the objects of the leaf at the beginning of the range. */
-static int collect_leaf(struct walk *w)
+/* Add the objects of a leaf that are in the range. */
+static int collect_portion(struct walk *w, const struct portion *p)
 {
-    const struct store *s = w->s;
-    struct portion p;
-    struct version *v;
-    int r = tree_portion(s, index_directory(s, w->snap), &w->range, &p);
+    const struct range *range = &w->range;
+    const unsigned ahead = w->what->first ? 1 : AHEAD;
+    int r;
 
-    if (r == -EUCLEAN && (r = pass_over(w, r)) == 0) {
-        p.count = 0;
-        p.bound = salvage_next(s, index_directory(s, w->snap), w->range.from, w->range.from_len);
-    }
-    if (r < 0)
-        return r;
-    for (unsigned i = 0; i < p.count && !w->what->first; i++) {
-        version_prefetch(s, p.slots[i]);
-    }
-    for (unsigned i = 0; i < p.count; i++) {
-        unsigned j = w->range.reverse ? p.count - 1 - i : i;
-        if ((r = version_known(s, w->snap, slot_version(p.slots[j]), &v)) < 0 && (r = pass_over(w, r)) == 0)
-            continue;
-        if (r < 0)
+    for (unsigned i = 0; i < ahead && i < p->count; i++)
+        portion_prefetch(w->s, range, p, i);
+    for (unsigned i = 0; i < p->count; i++) {
+        const unsigned j = range->reverse ? p->count - 1 - i : i;
+        portion_prefetch(w->s, range, p, i + ahead);
+        if ((r = pass_over(w, add(w, p->slots[j], j >= p->sure_from && j < p->sure_to))) < 0)
             return r;
-        if (v == NULL || ((j < p.sure_from || j >= p.sure_to) && !wanted(w, v)))
-            continue;
-        size_t before = w->batch.used;
-        if ((r = add(w, v)) == 0)
-            r = check_added(w, before, p.slots[j]);
-        if ((r = pass_over(w, r)) < 0)
-            return r;
-        if (w->what->first) {
+        if (w->what->first && w->batch.used != 0) {
             w->done = true;
             return 0;
         }
     }
-    r = go_on_at(w, p.bound);
-    if (r == -EUCLEAN && (r = pass_over(w, r)) == 0)
+    w->done = p->last;
+    return 0;
+}
+
+/* Add the objects of the leaves at the beginning of the range, until it is `enough`, or they hang on another node. */
+static int collect_leaves(struct walk *w)
+{
+    const uint64_t root = index_directory(w->s, w->snap);
+    const size_t before = w->batch.used;
+    struct edge bound = {NULL, 0};
+    struct portion p;
+    int r = tree_portion(w->s, root, &w->range, &p), more = r == 0;
+
+    while (more > 0) {
+        if ((r = collect_portion(w, &p)) < 0 || w->done)
+            return r;
+        /* salvaging, each leaf is looked for from the root: one that is torn is known by the way to it */
+        more = w->what->lost == NULL && w->batch.used - before < w->enough ? tree_portion_next(w->s, &w->range, &p) : 0;
+        r = more < 0 ? more : 0;
+    }
+    if (r == 0 && (bound = tree_portion_bound(w->s, &p)).key == NULL)
+        r = -EUCLEAN;
+    if (r == -EUCLEAN && (r = pass_over(w, r)) == 0) {
+        bound = salvage_next(w->s, root, w->range.from, w->range.from_len);
+        w->done = bound.key == NULL;
+    }
+    if (r == 0 && !w->done && (r = go_on_at(w, bound)) == -EUCLEAN && (r = pass_over(w, r)) == 0)
         w->done = true;
-    if (r == 0 && !w->done)
-        tree_prefetch_beside(s, &p);
     return r;
 }
 
@@ -242,14 +254,19 @@ static int collect_key(struct walk *w)
     struct version *v;
     int r = read_find(w->s, w->snap, w->what->key, w->what->key_len, &v);
     w->done = true;
-    return r == -ENOENT ? 0 : r < 0 ? r : add(w, v);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    uint64_t key_len = version_key_len(v), value_len = version_value_len(v);
+    if (at(w->s, offset_of(w->s, v), version_bytes(key_len, value_len)) == NULL)
+        return -EUCLEAN;
+    return batch_add(&w->batch, v, key_len, value_len);
 }
 
 static int collect(struct walk *w)
 {
     if (w->what->key != NULL && !bag(w->s))
         return collect_key(w);
-    return ordered(w->s) ? collect_leaf(w) : collect_segment(w);
+    return ordered(w->s) ? collect_leaves(w) : collect_segment(w);
 }
 
 static void moved(struct walk *w)
@@ -294,11 +311,12 @@ static int collect_true(struct walk *w)
 
 /* ---- Walks ---------------------------------------------------------------------------------------------- */
 
-static int walk_begin(struct walk *w, const struct store *s, const struct walk_what *what)
+static int walk_begin(struct walk *w, const struct store *s, const struct walk_what *what, size_t enough)
 {
     /* not all of it: the buffers are large */
     w->s = s;
     w->what = what;
+    w->enough = enough;
     w->range = what->range;
     w->batch = (struct batch){.data = w->small, .room = sizeof w->small};
     w->of_key.memory = NULL;
@@ -347,14 +365,15 @@ static bool for_one(const struct walk_what *what)
 int walk_pinned(const struct store *s, uint64_t snap, const struct walk_what *what, heir_visit *visit, void *arg)
 {
     struct walk w;
-    int r = walk_begin(&w, s, what);
+    int r = walk_begin(&w, s, what, 0);
 
     if (r == 0)
         walk_from(&w, snap);
     while (r == 0 && !w.done) {
         if ((r = collect_true(&w)) == 0)
-            r = batch_visit(&w.batch, visit, arg);
+            r = batch_visit(&w, visit, arg);
         w.any |= w.batch.used != 0;
+        w.enough = w.enough + w.batch.used / 4 < SMALL_BATCH ? w.enough + w.batch.used / 4 : SMALL_BATCH;
         w.batch.used = 0;
     }
     walk_end(&w);
@@ -365,7 +384,7 @@ int walk_copy(const struct store *s, const struct walk_what *what, unsigned trie
               heir_visit *visit, void *arg)
 {
     struct walk w;
-    int r = walk_begin(&w, s, what);
+    int r = walk_begin(&w, s, what, SMALL_BATCH);
 
     *copied = false;
     for (; r == 0 && tries > 0 && !*copied; tries--) {
@@ -380,7 +399,7 @@ int walk_copy(const struct store *s, const struct walk_what *what, unsigned trie
             r = 0;
     }
     if (*copied)
-        r = w.batch.used == 0 && for_one(what) ? -ENOENT : batch_visit(&w.batch, visit, arg);
+        r = w.batch.used == 0 && for_one(what) ? -ENOENT : batch_visit(&w, visit, arg);
     else if (r == 0)
         r = -EAGAIN;
     walk_end(&w);

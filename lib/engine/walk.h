@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Walking over objects of one state: they are copied out of the table, a segment or a leaf at a time, and visited from
- * the copy.
+ * Walking over objects of one state: they are copied out of the table, a segment or a few leaves at a time, and visited
+ * from the copy.
  */
 #ifndef HEIR_WALK_H
 #define HEIR_WALK_H
