@@ -32,23 +32,35 @@ struct edge separator_key(const struct store *s, uint64_t word)
 }
 
 /* How many of the first n words, in the order of their slices, have one that is less. Halving without a branch: where a
- * random key goes cannot be foretold, and each wrong guess would cost more than a step. */
-static inline unsigned count_below(const word_t *words, unsigned n, uint32_t wanted)
+ * random key goes cannot be foretold, and neither can n while the node is on its way from memory; after a wrong guess
+ * all that has been begun meanwhile is thrown away. */
+static ALWAYS_INLINE unsigned count_below(const word_t *words, unsigned n, uint32_t wanted)
 {
     const uint64_t least = (uint64_t)wanted << 32;
-    if (n == 0)
-        return 0;
-    unsigned half = 1u << (31 - __builtin_clz(n));
-    /* the two halves overlap, so that what remains is always half - 1 words */
-    unsigned from = (n + 1 - half) & -(unsigned)(peek(&words[half - 1]) < least);
-    while (half /= 2)
-        from += half & -(unsigned)(peek(&words[from + half - 1]) < least);
+#define LESS(i) (-(unsigned)(peek(&words[i]) < least))
+    if (unlikely(n < 16)) {
+        unsigned below = 0;
+        for (unsigned i = 0; i < n; i++)
+            below -= LESS(i);
+        return below;
+    }
+    /* 32 or 16 words; the halves overlap, so that 31 or 15 remain */
+    const unsigned half = 16u << (n >> 5);
+    unsigned from = (n + 1 - half) & LESS(half - 1);
+    from += half / 2 & 16 & LESS(from + 15);
+    from += 8 & LESS(from + 7);
+    from += 4 & LESS(from + 3);
+    from += 2 & LESS(from + 1);
+    from += 1 & LESS(from);
     return from;
+#undef LESS
 }
+
+static_assert(LEAF_SLOTS == 63 && INNER_CHILDREN == 64, "so many halvings");
 
 /* The child for a key that has the slice of some separators, of which number `low` is the first. */
 static APART int child_among_equals(const struct store *s, const struct inner *node, unsigned low, unsigned high,
-                                    uint32_t wanted, const uint8_t *key, size_t len, bool before, unsigned *index)
+                                    uint32_t wanted, const uint8_t *key, size_t len, bool before)
 {
     while (low < high) {
         unsigned middle = (low + high) / 2;
@@ -65,27 +77,25 @@ static APART int child_among_equals(const struct store *s, const struct inner *n
         else
             high = middle;
     }
-    *index = low;
-    return 0;
+    return (int)low;
 }
 
-/* The child for a key: after all separators that are not greater, with `before` after all that are less. key NULL: the
- * last. */
+/* The number of the child for a key: after all separators that are not greater, with `before` after all that are less.
+ * key NULL: the last. -EUCLEAN. */
 static inline int child_for(const struct store *s, const struct inner *node, uint64_t head, const uint8_t *key,
-                            size_t len, bool before, unsigned *index)
+                            size_t len, bool before)
 {
     unsigned high = count_of(head) - 1;
 
     if (unlikely(high >= INNER_CHILDREN))
         return -EUCLEAN;
-    *index = high;
     if (key == NULL)
-        return 0;
+        return (int)high;
     uint32_t wanted = slice(key, len, skip_of(head));
-    unsigned low = *index = count_below(node->separators, high, wanted);
+    unsigned low = count_below(node->separators, high, wanted);
     if (likely(low == high || slot_hash(peek(&node->separators[low])) != wanted))
-        return 0;
-    return child_among_equals(s, node, low, high, wanted, key, len, before, index);
+        return (int)low;
+    return child_among_equals(s, node, low, high, wanted, key, len, before);
 }
 
 /* Have a node's lines brought into the cache together: searching in it would ask for them one by one. */
@@ -98,7 +108,6 @@ static ALWAYS_INLINE void prefetch_node(const struct store *s, uint64_t offset, 
 int way_find(const struct store *s, uint64_t root, const uint8_t *key, size_t len, bool before, struct way *way)
 {
     uint64_t levels = tree_levels(root), offset = index_offset(root);
-    int r;
 
     way->count = 0;
     way->ref = &view_of(s)->directory;
@@ -114,8 +123,10 @@ int way_find(const struct store *s, uint64_t root, const uint8_t *key, size_t le
         if (unlikely((step->node = at(s, offset, sizeof *step->node)) == NULL))
             return -EUCLEAN;
         uint64_t head = get(&step->node->head); /* once: it may be overwritten */
-        if (unlikely((r = child_for(s, step->node, head, key, len, before, &step->index)) < 0))
-            return r;
+        int index = child_for(s, step->node, head, key, len, before);
+        if (unlikely(index < 0))
+            return index;
+        step->index = (unsigned)index;
         if (step->index > 0)
             way->low = peek(&step->node->separators[step->index - 1]);
         if (step->index + 1 < count_of(head))
@@ -187,26 +198,54 @@ static word_t *slot_in(const struct store *s, struct leaf *leaf, const uint8_t *
     return NULL;
 }
 
+/* The leaf for a key, as way_find() has it, without the way. NULL: there is none. */
+static inline int leaf_for(const struct store *s, uint64_t root, const uint8_t *key, size_t len, struct leaf **leaf)
+{
+    uint64_t levels = tree_levels(root), offset = index_offset(root);
+
+    *leaf = NULL;
+    if (unlikely(levels > TREE_LEVELS_MAX))
+        return -EUCLEAN;
+    for (; levels > 1; levels--) {
+        const struct inner *node = at(s, offset, sizeof *node);
+        if (unlikely(node == NULL))
+            return -EUCLEAN;
+        int index = child_for(s, node, get(&node->head), key, len, false);
+        if (unlikely(index < 0))
+            return index;
+        if (unlikely((offset = get(&node->children[index])) == 0))
+            return 0;
+        if (levels == 2)
+            prefetch_node(s, offset, sizeof(struct leaf));
+        else if (levels == 3)
+            prefetch_node(s, offset, sizeof(struct inner)); /* those above are few, and in the cache */
+    }
+    if (unlikely(offset == 0))
+        return 0;
+    *leaf = at(s, offset, sizeof **leaf);
+    return likely(*leaf != NULL) ? 0 : -EUCLEAN;
+}
+
 int tree_find(const struct store *s, const void *key, size_t key_len, struct spot *spot)
 {
-    struct way way;
-    int r = way_find(s, peek(&view_of(s)->directory), key, key_len, false, &way);
+    struct leaf *leaf;
+    int r = leaf_for(s, peek(&view_of(s)->directory), key, key_len, &leaf);
 
     *spot = (struct spot){0};
-    if (r == 0 && way.leaf != NULL)
-        spot->slot = slot_in(s, way.leaf, key, key_len, &spot->version, &spot->vacant, &spot->tag);
+    if (r == 0 && leaf != NULL)
+        spot->slot = slot_in(s, leaf, key, key_len, &spot->version, &spot->vacant, &spot->tag);
     return r;
 }
 
 int tree_peek(const struct store *s, uint64_t snap, const void *key, size_t key_len, struct version **version)
 {
-    struct way way;
+    struct leaf *leaf;
     word_t *vacant;
     uint32_t tag;
-    int r = way_find(s, index_directory(s, snap), key, key_len, false, &way);
+    int r = leaf_for(s, index_directory(s, snap), key, key_len, &leaf);
 
     *version = NULL;
-    if (r == 0 && way.leaf != NULL && slot_in(s, way.leaf, key, key_len, version, &vacant, &tag) == NULL)
+    if (r == 0 && leaf != NULL && slot_in(s, leaf, key, key_len, version, &vacant, &tag) == NULL)
         *version = NULL;
     return r;
 }
