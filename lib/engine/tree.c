@@ -31,28 +31,27 @@ struct edge separator_key(const struct store *s, uint64_t word)
     return (struct edge){separator->key, len};
 }
 
-/* How many of the first n words, in the order of their slices, have one that is less. Halving without a branch: where a
- * random key goes cannot be foretold, and neither can n while the node is on its way from memory; after a wrong guess
- * all that has been begun meanwhile is thrown away. */
+/* How many of the first n words, in the order of their slices, have one that is less. Halving, hardly with a branch:
+ * where a random key goes cannot be foretold, and neither can n while the node is on its way from memory; after a wrong
+ * guess all that has been begun meanwhile is thrown away. */
 static ALWAYS_INLINE unsigned count_below(const word_t *words, unsigned n, uint32_t wanted)
 {
     const uint64_t least = (uint64_t)wanted << 32;
-#define LESS(i) (-(unsigned)(peek(&words[i]) < least))
+#define LESS(i) (peek(&words[i]) < least)
     if (unlikely(n < 16)) {
         unsigned below = 0;
         for (unsigned i = 0; i < n; i++)
-            below -= LESS(i);
+            below += LESS(i);
         return below;
     }
     /* 32 or 16 words; the halves overlap, so that 31 or 15 remain */
-    const unsigned half = 16u << (n >> 5);
-    unsigned from = (n + 1 - half) & LESS(half - 1);
-    from += half / 2 & 16 & LESS(from + 15);
-    from += 8 & LESS(from + 7);
-    from += 4 & LESS(from + 3);
-    from += 2 & LESS(from + 1);
-    from += 1 & LESS(from);
-    return from;
+    const unsigned half = 16u << (n >> 5), next = half / 2 & 16;
+    unsigned from = LESS(half - 1) ? n + 1 - half : 0;
+    from = LESS(from + 15) ? from + next : from;
+    from = LESS(from + 7) ? from + 8 : from;
+    from = LESS(from + 3) ? from + 4 : from;
+    from = LESS(from + 1) ? from + 2 : from;
+    return from + LESS(from);
 #undef LESS
 }
 
