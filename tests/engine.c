@@ -691,6 +691,19 @@ static void same_hash(void)
     table_end(&s);
 }
 
+/* One who could not come home because of another who then went home himself is still found. */
+static void settling(void)
+{
+    word_t slots[INDEX_SEGMENT_SLOTS] = {0}, *last = &slots[63 * GROUP_SLOTS];
+    for (unsigned j = 0; j < GROUP_SLOTS; j++)
+        set_really(&last[j], (j == 0 ? UINT64_C(62) : 63) << 32 | (j + 1));
+    set_really(&slots[0], UINT64_C(63) << 32 | 9);
+    settle(slots);
+    CHECK_EQ(peek(&slots[62 * GROUP_SLOTS]), UINT64_C(62) << 32 | 1);
+    CHECK_EQ(peek(&slots[0]), UINT64_C(63) << 32 | 9);
+    CHECK(peek(&last[0]) != 0 && slot_version(peek(&last[0])) == 0);
+}
+
 /* ---- The format --------------------------------------------------------------------------------------- */
 
 /* Changing any of these is a new LAYOUT_VERSION. */
@@ -750,6 +763,7 @@ static const struct test tests[] = {
     {"damaged-history", damaged_history},
     {"record-after-rollback", record_after_rollback},
     {"same-hash", same_hash},
+    {"settling", settling},
     {0},
 };
 

@@ -261,33 +261,44 @@ static int page_alloc(struct store *s, word_t **page, uint64_t *offset)
     return 0;
 }
 
+/* Which slots of a group hold keys whose home is another one, a bit each. Without a branch: any slot may be empty. */
+static unsigned away(const word_t *slots, unsigned g)
+{
+    unsigned away = 0;
+    for (unsigned j = 0; j < GROUP_SLOTS; j++) {
+        uint64_t slot = peek(&slots[g * GROUP_SLOTS + j]);
+        away |= ((unsigned)(slot_version(slot) != 0) & (unsigned)(slot_hash(slot) % SEGMENT_GROUPS != g)) << j;
+    }
+    return away;
+}
+
 /* A segment under construction: nobody sees it yet, so slots may move. */
 static void settle(word_t *slots)
 {
-    for (unsigned i = 0; i < INDEX_SEGMENT_SLOTS; i++) {
-        uint64_t slot = peek(&slots[i]);
-        if (slot_version(slot) == 0)
-            continue;
-        for (unsigned g = slot_hash(slot) % SEGMENT_GROUPS; g != i / GROUP_SLOTS; g = (g + 1) % SEGMENT_GROUPS) {
-            unsigned j = 0;
-            while (j < GROUP_SLOTS && slot_version(peek(&slots[g * GROUP_SLOTS + j])) != 0)
-                j++;
-            if (j < GROUP_SLOTS) {
-                set(&slots[g * GROUP_SLOTS + j], slot);
-                set(&slots[i], 0);
-                break;
+    for (unsigned there = 0; there < SEGMENT_GROUPS; there++) {
+        for (unsigned bits = away(slots, there); bits != 0; bits &= bits - 1) {
+            word_t *from = &slots[there * GROUP_SLOTS + (unsigned)__builtin_ctz(bits)];
+            for (unsigned g = slot_hash(peek(from)) % SEGMENT_GROUPS; g != there; g = (g + 1) % SEGMENT_GROUPS) {
+                unsigned j = 0;
+                while (j < GROUP_SLOTS && slot_version(peek(&slots[g * GROUP_SLOTS + j])) != 0)
+                    j++;
+                if (j < GROUP_SLOTS) {
+                    set(&slots[g * GROUP_SLOTS + j], peek(from));
+                    set(from, 0);
+                    break;
+                }
             }
         }
     }
     /* what still is away from home must be found: the groups before it have no slot that was never used */
-    for (unsigned i = 0; i < INDEX_SEGMENT_SLOTS; i++) {
-        uint64_t slot = peek(&slots[i]);
-        if (slot_version(slot) == 0)
-            continue;
-        for (unsigned g = slot_hash(slot) % SEGMENT_GROUPS; g != i / GROUP_SLOTS; g = (g + 1) % SEGMENT_GROUPS) {
-            for (unsigned j = 0; j < GROUP_SLOTS; j++) {
-                if (peek(&slots[g * GROUP_SLOTS + j]) == 0)
-                    set(&slots[g * GROUP_SLOTS + j], USED_BEFORE(g));
+    for (unsigned there = 0; there < SEGMENT_GROUPS; there++) {
+        for (unsigned bits = away(slots, there); bits != 0; bits &= bits - 1) {
+            uint64_t slot = peek(&slots[there * GROUP_SLOTS + (unsigned)__builtin_ctz(bits)]);
+            for (unsigned g = slot_hash(slot) % SEGMENT_GROUPS; g != there; g = (g + 1) % SEGMENT_GROUPS) {
+                for (unsigned j = 0; j < GROUP_SLOTS; j++) {
+                    if (peek(&slots[g * GROUP_SLOTS + j]) == 0)
+                        set(&slots[g * GROUP_SLOTS + j], USED_BEFORE(g));
+                }
             }
         }
     }
@@ -342,8 +353,7 @@ int index_split(struct store *s, uint32_t hash)
     uint64_t depth = index_depth(old), bit = UINT64_C(1) << (INDEX_GROUP_BITS + depth);
     for (unsigned i = 0; i < INDEX_SEGMENT_SLOTS; i++) {
         uint64_t slot = peek(&from[i]);
-        if (slot_version(slot) != 0)
-            set(&to[(slot_hash(slot) & bit) != 0][i], slot);
+        set(&to[(slot_hash(slot) & bit) != 0][i], slot_version(slot) != 0 ? slot : 0);
     }
     settle(to[0]);
     settle(to[1]);
