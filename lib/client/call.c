@@ -233,6 +233,7 @@ static void receive(struct heir *c)
                 found->table = NULL;
             else
                 table_warm(found->table);
+            event_prepare(c);
             fds[0] = -1;
             close_all(fds);
             continue;

@@ -194,6 +194,8 @@ struct heir_event *event_push(struct heir *c, enum heir_event_type type);
  * not ended it itself. t may be NULL. */
 void event_loss(struct heir *c, struct heir_table *t, uint64_t newer);
 void event_scan(struct heir *c); /* which lets the lock go */
+/* A table may come soon: have the memory to tell of it. In vain: then it is looked for when it has come. */
+void event_prepare(struct heir *c);
 /* The table is about to go on to others: what its events leave open is told now, if the keeper has told it. */
 void event_explain(struct heir *c, const struct heir_table *t);
 void event_polled(struct heir *c); /* the application may sleep from now on without our knowing */

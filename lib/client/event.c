@@ -157,6 +157,13 @@ static bool make_room(struct heir *c, uint64_t count)
     return true;
 }
 
+void event_prepare(struct heir *c)
+{
+    if (c->spare == NULL && (c->spare = malloc(sizeof *c->spare)) != NULL)
+        memset(c->spare, 0, sizeof *c->spare); /* touched */
+    make_room(c, owned_entries(c->page) + 1);
+}
+
 /* A handle of a table that has come to us without our asking, which lets the lock go. NULL: it cannot be had now; it is
  * in this *epoch, if that is known. */
 static struct heir_table *fetch(struct heir *c, uint64_t id, uint64_t *epoch)
