@@ -119,10 +119,10 @@ static void die_and_inherit(struct heir *client)
     while (info_of(orphan).owner != HEIR_KEEPER && tries++ < TRIES)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     struct heir_info info = info_of(orphan);
-    printf("death %lu %d %d %d\n", id, (int)pid, (int)HEIR_CAUSE_SIGNAL, SIGKILL);
     printf("rollback %lu %lu 1 1\n", info.id, info.committed + 1);
     said_transfer(orphan, id, HEIR_KEEPER, HEIR_INHERITED);
     printf("reclaim %lu 1 in some time\n", id);
+    printf("death %lu %d %d %d\n", id, (int)pid, (int)HEIR_CAUSE_SIGNAL, SIGKILL);
     MUST(heir_claim(client, "orphan", NULL, -1, &orphan)); /* answered when the keeper is done with that */
     said_transfer(orphan, HEIR_KEEPER, heir_id(client), HEIR_CLAIMED);
     waitpid(pid, NULL, 0);

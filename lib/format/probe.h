@@ -33,7 +33,8 @@
 PROBE(transfer, 5, (uint64_t table, uint64_t epoch, uint64_t from, uint64_t to, uint32_t reason), table, epoch, from,
       to, reason)
 
-/* The keeper has noticed the end of a client that did not close. cause: enum heir_cause. */
+/* The keeper knows how a client ended that did not close: when its first table has been handed on. cause: enum
+ * heir_cause. */
 PROBE(death, 4, (uint64_t client, int32_t pid, uint32_t cause, int32_t code), client, pid, cause, code)
 
 /* It has handed on tables of one that has ended; ns: since it noticed that. */

@@ -21,6 +21,14 @@
 #define LOOKS_MOST 30   /* some seconds, in which whoever lives and writes to a table of the dead lets it go */
 #define HOLES      1024 /* entries of a sound owned set beyond the number of tables that there have been at once */
 
+/* The rest is done when the kernel tells that all of the process has ended: soon, if that is what goes on. */
+static void conclude_soon(struct heir_keeper *k, const struct keeper_client *c)
+{
+    if (c->pidfd < 0 || get(&c->page->crash_signal) != 0 ||
+        (c->cause != HEIR_CAUSE_SIGNAL && c->cause != HEIR_CAUSE_EXIT))
+        keeper_retry_soon(k);
+}
+
 /* How it ended is asked when somebody has got its first table: asking takes as long as all the rest. */
 void death_explain(struct heir_keeper *k)
 {
@@ -35,10 +43,7 @@ void death_explain(struct heir_keeper *k)
         owner_explain(t->page, c->cause, c->code);
     probe_death(c->id, c->pid, c->cause, c->code);
     journal_died(k, c);
-    /* else the kernel tells soon that all of it has ended, and then the rest is done */
-    if (c->pidfd < 0 || get(&c->page->crash_signal) != 0 ||
-        (c->cause != HEIR_CAUSE_SIGNAL && c->cause != HEIR_CAUSE_EXIT))
-        keeper_retry_soon(k);
+    conclude_soon(k, c);
 }
 
 /* The owner has ended: to its heir. The writer mutex is held, and let go. */
@@ -282,6 +287,8 @@ void death_noticed(struct heir_keeper *k, struct keeper_client *c, uint64_t sinc
         death_explain(k);
         journal_tell_held(k);
     }
+    if (c != k->unexplained)
+        conclude_soon(k, c);
 }
 
 void death_conclude(struct heir_keeper *k)
