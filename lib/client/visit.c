@@ -33,7 +33,7 @@ static int visit_committed(struct heir_table *t, const struct store *s, const st
                       arg);
     if (copied || (r != -EAGAIN && r != -EFBIG))
         return r;
-    r = pin_take(t, &snap);
+    r = pin_take_once(t, &snap); /* readers need no keeper, and wait for none */
     if (r < 0)
         return r == -EACCES || r == -ENOMEM || r == -EBUSY
                    ? r
