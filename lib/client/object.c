@@ -390,13 +390,39 @@ int heir_has(struct heir_table *t, const void *key, size_t key_len)
     return get_value(t, key, key_len, NULL, NULL);
 }
 
-FLAT int heir_get(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len)
+/* heir_get() where it is quick, by a key of 8 bytes; false: nothing has been done. The order keeps the compiler from
+ * making one long condition of the checks, which takes it twice the steps. */
+static inline bool get_quickly(struct heir_table *t, const void *key, void *value, size_t *value_len)
+{
+    uint64_t number;
+
+    if (unlikely(t == NULL || !life_lasts(t->life) || key == NULL))
+        return false;
+    memcpy(&number, key, sizeof number);
+    unsigned long *counter = handle_read_quickly();
+    if (unlikely(counter == NULL))
+        return false;
+    const struct mapping *m = atomic_load_explicit(&t->mapping, memory_order_acquire);
+    bool done =
+        likely(m != NULL && value != NULL && value_len != NULL) && read_quick(&m->reader, number, value, value_len);
+    handle_read_quickly_end(t, counter);
+    return done;
+}
+
+static APART int get_anyhow(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len)
 {
     if (unlikely(value_len == NULL))
         return heir_has(t, key, key_len);
     if (unlikely(value == NULL && *value_len != 0))
         return -EINVAL;
     return get_value(t, key, key_len, value, value_len);
+}
+
+FLAT int heir_get(struct heir_table *t, const void *key, size_t key_len, void *value, size_t *value_len)
+{
+    if (unlikely(key_len != sizeof(uint64_t)))
+        return get_anyhow(t, key, key_len, value, value_len);
+    return likely(get_quickly(t, key, value, value_len)) ? 0 : get_anyhow(t, key, sizeof(uint64_t), value, value_len);
 }
 
 /* Is this client the only one who may write, so that nothing changes under its eyes? */

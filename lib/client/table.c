@@ -16,7 +16,7 @@
 #define DEFAULT_BYTES (UINT64_C(1) << 30)
 #define WARM_MOST     (UINT64_C(16) << 20) /* less than a millisecond */
 
-__thread struct urcu_bp_reader **rcu_reader;
+__thread struct urcu_bp_reader **rcu_reader, **rcu_quick;
 
 const void *this_thread(void)
 {
@@ -35,6 +35,13 @@ static int check_page(const struct table_page *page, uint64_t bytes)
         page->heap_first * PAGE_BYTES >= bytes)
         return -EUCLEAN;
     return 0;
+}
+
+/* Does whoever may read it look for any key of 8 bytes in a hash index? */
+static bool plain(const struct table_page *page)
+{
+    return page->type == HEIR_SET && page->access != HEIR_PRIVATE &&
+           (page->key_size == 0 || page->key_size == sizeof(uint64_t));
 }
 
 int mapping_new(int fd, bool writable, const struct mapping *old, struct mapping **mapping)
@@ -60,6 +67,7 @@ int mapping_new(int fd, bool writable, const struct mapping *old, struct mapping
         goto failed;
     m->reader.heap_first = m->writer.heap_first = page_of(&m->reader)->heap_first;
     m->reader.seed = m->writer.seed = page_of(&m->reader)->hash_seed;
+    m->reader.quick_from = plain(page_of(&m->reader)) ? m->reader.heap_first * PAGE_BYTES : QUICK_NEVER;
     *mapping = m;
     return 0;
 failed:

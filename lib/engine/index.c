@@ -186,6 +186,27 @@ int index_peek(const struct store *s, uint64_t snap, uint32_t hash, const void *
     return 0;
 }
 
+const struct version *index_glance(struct reach reach, const struct view *v, uint32_t hash, uint64_t key)
+{
+    const uint64_t directory = get(&v->directory);
+    const uint64_t entry = index_offset(directory) + entry_of(hash, index_depth(directory)) * sizeof(word_t);
+
+    if (unlikely(!within(reach, entry)))
+        return NULL;
+    const uint64_t segment = index_offset(get((word_t *)(void *)(reach.base + entry)));
+    if (unlikely(!within(reach, segment)))
+        return NULL;
+    const word_t *group = (word_t *)(void *)(reach.base + segment) + hash % SEGMENT_GROUPS * GROUP_SLOTS;
+    const unsigned same = group_scan(group, hash).same;
+    if (unlikely(same == 0))
+        return NULL;
+    const uint64_t offset = slot_version(get(&group[__builtin_ctz(same)]));
+    if (unlikely(!within(reach, offset)))
+        return NULL;
+    const struct version *version = (const struct version *)(void *)(reach.base + offset);
+    return likely(racy_compare(version->data, &key, sizeof key) == 0) ? version : NULL;
+}
+
 int index_find(const struct store *s, uint32_t hash, const void *key, size_t key_len, struct spot *spot)
 {
     uint64_t word;

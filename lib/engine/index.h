@@ -60,6 +60,11 @@ int index_find(const struct store *s, uint32_t hash, const void *key, size_t key
 int index_peek(const struct store *s, uint64_t snap, uint32_t hash, const void *key, size_t key_len,
                struct version **version);
 
+/* In the newest index, for a key of 8 bytes that is where it is looked for first; in as few steps as can be. NULL:
+ * perhaps not there. What it returns is a version with these bytes, of whatever length its key is; a page is backed
+ * from there on. */
+const struct version *index_glance(struct reach reach, const struct view *v, uint32_t hash, uint64_t key);
+
 /* The directory word for state `snap`. */
 uint64_t index_directory(const struct store *s, uint64_t snap);
 

@@ -35,6 +35,12 @@ int sight_gone(const struct store *s);
 /* Copy a value out. value_len as in heir_get(). -ENOENT, -ENOBUFS, -EUCLEAN. */
 int read_get(const struct store *s, const void *key, size_t key_len, void *value, size_t *value_len);
 
+/* The commonest read: an object of a set, by a key of 8 bytes, that has been there since the last commit and is where
+ * it is looked for first; in so few steps that a processor begins with the next read while it waits for the memory of
+ * this one. false: it may be another case, and nothing is known. *value_len must be the room, and is the length then.
+ */
+bool read_quick(const struct store *s, uint64_t key, void *value, size_t *value_len);
+
 /* The same of state `snap`: one that a pin holds, or in its own thread the open transaction (s->txn). -ESTALE. */
 int read_get_at(const struct store *s, uint64_t snap, const void *key, size_t key_len, void *value, size_t *value_len);
 

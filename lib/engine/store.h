@@ -18,6 +18,7 @@ struct store {
     uint64_t bytes;           /* of the mapping: max_bytes */
     uint64_t heap_first;      /* page; checked when the table was mapped */
     uint64_t seed;            /* of the key hash */
+    uint64_t quick_from;      /* reader: heap_first in bytes; QUICK_NEVER: read_quick() has nothing to find here */
     uint64_t txn;             /* writer: number of the open transaction, 0: none */
     uint64_t log_count;       /* writer: copy of ledger.log_count */
     struct log_entry *log_at; /* writer: its newest entry, or its end */
@@ -27,6 +28,8 @@ struct store {
     bool log_grown;           /* writer: the log has got more than its last page */
     bool starved;             /* writer: the last attempt to have more memory failed */
 };
+
+#define QUICK_NEVER (UINT64_C(1) << 63)
 
 static inline struct table_page *page_of(const struct store *s)
 {
@@ -71,6 +74,18 @@ static inline void *at(const struct store *s, uint64_t offset, uint64_t bytes)
     if (likely(bytes <= PAGE_BYTES && start < peek(&s->heap_seen) && offset % 8 == 0))
         return s->base + offset;
     return at_careful(s, offset, bytes);
+}
+
+/* What at() compares with, looked at once, for who gives up where it would look more closely. Of what begins within it
+ * a page is backed. */
+struct reach {
+    uint8_t *base;
+    uint64_t from, bytes;
+};
+
+static inline bool within(struct reach r, uint64_t offset)
+{
+    return likely(offset - r.from < r.bytes);
 }
 
 /* And back. */

@@ -92,10 +92,28 @@ static inline RACY void racy_copy(void *to, const void *from, size_t n)
     while (n-- > 0)
         *y++ = *x++;
 #else
-    if (n == sizeof(uint64_t))
-        memcpy(to, from, sizeof(uint64_t));
-    else
+    /* Of a length that the compiler knows it is a few moves. And the processor guesses which of them come, and goes on,
+     * where in memcpy() it would have to know the length to know where the last bytes go. */
+    if (n == 64) {
+        memcpy(to, from, 64);
+        return;
+    }
+    switch (n) {
+#define COPY(bytes)                                                                                                    \
+    case bytes:                                                                                                        \
+        memcpy(to, from, bytes);                                                                                       \
+        break
+        COPY(8);
+        COPY(16);
+        COPY(24);
+        COPY(32);
+        COPY(40);
+        COPY(48);
+        COPY(56);
+#undef COPY
+    default:
         memcpy(to, from, n);
+    }
 #endif
 }
 
