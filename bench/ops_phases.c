@@ -34,7 +34,7 @@ void work_init(struct work *w, uint64_t n, size_t value_size, bool ordered)
 /* What a key's value begins with in this version; the rest of it does not matter. */
 static uint64_t number_of(uint64_t key, uint64_t version)
 {
-    return mix64(key + version);
+    return key + version * UINT64_C(0x9e3779b97f4a7c15); /* little work beside that of the store */
 }
 
 static void set_number(struct work *w, size_t i, uint64_t number)
@@ -55,13 +55,17 @@ static int phase_insert(struct store *s, struct work *w)
 
 static int phase_get(struct store *s, struct work *w)
 {
+    int (*const get)(void *, const uint64_t *, void *) = s->peer->get;
+    const uint64_t *const keys = w->keys, n = w->n, version = s->version;
+    unsigned char *const values = w->values;
+    void *const state = s->state;
     uint64_t number, sum = 0;
     int r = 0;
 
-    for (uint64_t i = 0; i < w->n && r == 0; i++) {
-        r = s->peer->get(s->state, &w->keys[i], w->values);
-        memcpy(&number, w->values, sizeof number);
-        sum += number - number_of(w->keys[i], s->version);
+    for (uint64_t i = 0; i < n && r == 0; i++) {
+        r = get(state, &keys[i], values);
+        memcpy(&number, values, sizeof number);
+        sum += number - number_of(keys[i], version);
     }
     return r < 0 ? r : sum ? (fail("%s: get returned wrong values", s->peer->name), -EUCLEAN) : 0;
 }
