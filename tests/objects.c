@@ -29,6 +29,8 @@ static size_t key_of(unsigned id, unsigned char *key)
     key[1] = (unsigned char)(id >> 8);
     if (id < 300)
         return 2;
+    if (id < IDS / 2) /* heir_get() has a way of its own for these */
+        len = 8;
     for (size_t i = 2; i < len; i++)
         key[i] = (unsigned char)(id * 7 + i * (i >> 3));
     return len;
@@ -41,6 +43,78 @@ static int id_of(const unsigned char *key, size_t len)
     if (id >= IDS || key_of(id, want) != len || memcmp(want, key, len))
         return -1;
     return (int)id;
+}
+
+/* ---- Keys of eight bytes: read by another way ------------------------------------------------------------ */
+
+#define LENGTHS 5000
+
+static void look(struct heir_table *table, uint64_t key, const unsigned char *value, size_t len, size_t room)
+{
+    static unsigned char got[LENGTHS + 32];
+    size_t got_len = room;
+    memset(got, 0xa5, sizeof got);
+    int r = heir_get(table, &key, sizeof key, got, &got_len);
+    CHECK(r == (room < len ? -ENOBUFS : 0), "value of %zu bytes, room for %zu: %s", len, room, heir_strerror(r));
+    CHECK_EQ(got_len, len);
+    if (r == 0)
+        CHECK(memcmp(got, value, len) == 0, "value of %zu bytes, room for %zu: other bytes", len, room);
+    for (size_t i = r == 0 ? len : room; i < sizeof got; i++) {
+        if (got[i] != 0xa5) {
+            CHECK(false, "value of %zu bytes, room for %zu: byte %zu was written", len, room, i);
+            break;
+        }
+    }
+}
+
+static void every_length(void)
+{
+    static unsigned char value[LENGTHS];
+    const struct heir_table_options options = {.access = HEIR_PROTECTED};
+    struct heir_table *table, *reader;
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    struct heir *me = test_open("me"), *other = test_open("other");
+    REQUIRE_RC(heir_create(me, "t", &options, &table), 0);
+    REQUIRE_RC(heir_attach(other, "t", &reader), 0);
+    for (size_t i = 0; i < sizeof value; i++)
+        value[i] = (unsigned char)(i * 7 + (i >> 8));
+    for (size_t len = 0; len < LENGTHS; len = len < 200 || len > 3900 ? len + 1 : len + 61) {
+        uint64_t key = len * UINT64_C(0x9e3779b97f4a7c15);
+        REQUIRE_RC(heir_put(table, &key, sizeof key, value, len), 0);
+        look(table, key, value, len, LENGTHS);
+        look(reader, key, value, len, len);
+        if (len > 0)
+            look(reader, key, value, len, len - 1);
+        if (len % 3 == 0) {
+            size_t room = LENGTHS;
+            static unsigned char got[LENGTHS];
+            CHECK_RC(heir_put(table, &key, sizeof key, value + 1, len / 2), 0);
+            look(reader, key, value + 1, len / 2, LENGTHS);
+            CHECK_RC(heir_del(table, &key, sizeof key), 0);
+            CHECK_RC(heir_get(reader, &key, sizeof key, got, &room), -ENOENT);
+            CHECK_EQ(room, LENGTHS);
+        }
+    }
+    uint64_t key = 1; /* longer ones that begin like it are other keys */
+    unsigned char longer[HEIR_KEY_MAX] = {1};
+    for (size_t len = sizeof key + 1; len < 600; len++)
+        CHECK_RC(heir_put(table, longer, len, value, len), 0);
+    CHECK_RC(heir_get(reader, &key, sizeof key, value, &(size_t){sizeof value}), -ENOENT);
+    /* inside a transaction its owner sees what it has done, and nobody else does */
+    key = UINT64_C(0x9e3779b97f4a7c15); /* of the value of one byte */
+    CHECK_RC(heir_begin(table), 0);
+    CHECK_RC(heir_put(table, &key, sizeof key, value + 2, 17), 0);
+    look(table, key, value + 2, 17, LENGTHS);
+    look(reader, key, value, 1, LENGTHS);
+    CHECK_RC(heir_clear(table), 0);
+    CHECK_RC(heir_put(table, &key, sizeof key, value + 3, 18), 0);
+    look(table, key, value + 3, 18, LENGTHS);
+    look(reader, key, value, 1, LENGTHS);
+    CHECK_RC(heir_abort(table), 0);
+    look(table, key, value, 1, LENGTHS);
+    CHECK_RC(heir_clear(table), 0);
+    CHECK_RC(heir_get(reader, &key, sizeof key, longer, &(size_t){sizeof longer}), -ENOENT);
+    CHECK_RC(heir_get(table, &key, sizeof key, longer, &(size_t){sizeof longer}), -ENOENT);
 }
 
 /* ---- The model ---------------------------------------------------------------------------------------- */
@@ -499,6 +573,7 @@ static void threads_of_the_owner(void)
 }
 
 static const struct test tests[] = {{"random operations", random_operations},
+                                    {"every length", every_length},
                                     {"growth", growth},
                                     {"big values", big_values},
                                     {"threads of the owner", threads_of_the_owner},

@@ -27,6 +27,8 @@ struct shared {
 
 static struct shared *shared;
 
+#define BLOB "the blob" /* eight bytes: heir_get() has a way of its own for such keys */
+
 static void begin(void)
 {
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -68,7 +70,7 @@ static int look_once(struct heir_table *table, bool walk)
         return -EILSEQ;
     len = sizeof blob;
     if (!rc)
-        rc = heir_get(table, "blob", 4, blob, &len);
+        rc = heir_get(table, BLOB, 8, blob, &len);
     for (size_t i = 1; !rc && i < len; i++)
         if (blob[i] != blob[0])
             return -EBADMSG;
@@ -122,7 +124,7 @@ static int set_pair(struct heir_table *table, int64_t number, bool half)
         rc = heir_put(table, "x", 1, &number, 8);
     memset(blob, (int)number, sizeof blob);
     if (!rc)
-        rc = heir_put(table, "blob", 4, blob, 1 + (size_t)number % sizeof blob);
+        rc = heir_put(table, BLOB, 8, blob, 1 + (size_t)number % sizeof blob);
     if (rc || half)
         return rc;
     rc = heir_put(table, "y", 1, &number, 8);
