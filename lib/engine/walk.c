@@ -26,6 +26,7 @@ struct walk {
     bool done, any;
     uint64_t lost;
     uint64_t position;  /* in a set: what comes next */
+    uint64_t segments;  /* in a set: gone through */
     struct range range; /* in a tree: what is left */
     struct bag_range of_key;
     struct bound { /* the moving end of the range, and what it will be */
@@ -147,20 +148,40 @@ static void next_segment(struct walk *w, uint64_t depth)
     w->done = w->position >> POSITION_BITS != 0;
 }
 
+/* A directory is no longer than its memory. Salvaging, one that says so is taken for as long as it can be: the depths
+ * of its segments still lead from each to the next. */
+static int bound_directory(struct walk *w, uint64_t *dir)
+{
+    const uint64_t offset = index_offset(*dir), depth = index_depth(*dir);
+    uint64_t most = depth < INDEX_DEPTH_MAX ? depth : INDEX_DEPTH_MAX;
+
+    while (at(w->s, offset, sizeof(word_t) << most) == NULL) {
+        if (most-- == 0)
+            return -EUCLEAN;
+    }
+    *dir = offset | most;
+    return most != depth && (w->position == 0 || w->what->lost == NULL) ? pass_over(w, -EUCLEAN) : 0;
+}
+
 /* Add the objects of the segment at the position, and go on to the next. */
 static int collect_segment(struct walk *w)
 {
     const struct store *s = w->s;
-    uint64_t dir = index_directory(s, w->snap), depth = index_depth(dir), word;
-    int r;
+    uint64_t dir = index_directory(s, w->snap), word;
+    int r = bound_directory(w, &dir);
+    const uint64_t depth = index_depth(dir);
 
-    if (depth > INDEX_DEPTH_MAX)
-        return -EUCLEAN;
+    if (r < 0)
+        return r;
     const word_t *slots = NULL;
     if (index_word(s, dir, reverse((uint32_t)w->position) & ((UINT64_C(1) << depth) - 1), &word) == 0)
         slots = at(s, index_offset(word), PAGE_BYTES);
     if (slots == NULL) {
         next_segment(w, depth);
+        return pass_over(w, -EUCLEAN);
+    }
+    if (w->what->lost != NULL && w->segments++ == readable(s) / PAGE_BYTES) {
+        w->done = true; /* there are not so many: some have been gone through again and again */
         return pass_over(w, -EUCLEAN);
     }
     for (unsigned i = 0; i < INDEX_SEGMENT_SLOTS; i++) {
@@ -290,7 +311,7 @@ static int collect_true(struct walk *w)
     for (;;) {
         struct sight sight = {.snap = w->snap};
         size_t used = w->batch.used;
-        uint64_t position = w->position, lost = w->lost;
+        uint64_t position = w->position, segments = w->segments, lost = w->lost;
         sight_refresh(w->s, &sight);
         int r = collect(w);
         switch (sight_check(w->s, &sight)) {
@@ -302,6 +323,7 @@ static int collect_true(struct walk *w)
             return sight_gone(w->s);
         case SIGHT_AGAIN:
             w->position = position;
+            w->segments = segments;
             w->lost = lost;
             w->batch.used = used;
             w->done = false;
@@ -338,6 +360,7 @@ static void walk_from(struct walk *w, uint64_t snap)
 {
     w->snap = snap;
     w->position = 0;
+    w->segments = 0;
     w->lost = 0;
     w->any = false;
     w->done = w->what->range.from != NULL && w->what->range.to != NULL &&
