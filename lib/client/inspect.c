@@ -2,6 +2,7 @@
 /* Looking into a namespace straight from shared memory; see heir/inspect.h. Nothing is trusted, nothing is changed. */
 #include "client.h"
 #include "owned.h"
+#include "proc.h"
 #include "robust.h"
 #include "shm.h"
 #include <errno.h>
@@ -135,73 +136,30 @@ int heir_inspect_tables(const char *ns_option, heir_inspect_table *visit, void *
     return r;
 }
 
-/* Does the kernel write its core? It stands there as a sleeper otherwise. */
-static bool dumps_core(int32_t pid)
-{
-    char path[64], text[4096];
-
-    snprintf(path, sizeof path, "/proc/%d/status", pid);
-    FILE *f = fopen(path, "re");
-    if (f == NULL)
-        return false;
-    size_t n = fread(text, 1, sizeof text - 1, f);
-    fclose(f);
-    text[n] = '\0';
-    return strstr(text, "\nCoreDumping:\t1") != NULL;
-}
-
-/* Of /proc/PID/stat; see proc(5). */
-struct process {
-    char state;
-    uint64_t start_time, resident;
-};
-
-/* of: "/proc/PID/" or "/proc/PID/task/TID/". false: there is none. */
-static bool read_process(const char *of, struct process *process)
-{
-    char path[96], text[1024], state;
-    unsigned long long start_time, pages;
-
-    snprintf(path, sizeof path, "%sstat", of);
-    FILE *f = fopen(path, "re");
-    if (f == NULL)
-        return false;
-    size_t n = fread(text, 1, sizeof text - 1, f);
-    fclose(f);
-    text[n] = '\0';
-    char *p = strrchr(text, ')'); /* the name before it may hold anything */
-    if (p == NULL ||
-        sscanf(p + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu %*s %llu",
-               &state, &start_time, &pages) != 3)
-        return false;
-    *process = (struct process){state, start_time, pages * (uint64_t)sysconf(_SC_PAGESIZE)};
-    return true;
-}
-
 /*
  * Who holds the life mutex lives, and its own thread tells how: the process' first one may have ended before it. A pid
  * that is another process' by now, which its start tells, is nobody's.
  */
 static void look_at_process(const struct client_page *page, struct heir_client_info *info)
 {
-    char path[64];
-    struct process process, thread;
+    char folder[64];
+    struct proc_stat process, thread;
     bool alive = robust_holder(&page->life.mutex) != 0;
 
-    snprintf(path, sizeof path, "/proc/%d/", page->pid);
+    snprintf(folder, sizeof folder, "/proc/%d/", page->pid);
     info->state = 'X';
-    if (!read_process(path, &process) || (page->start_time != 0 && process.start_time != page->start_time))
+    if (!proc_stat_of(folder, &process) || (page->start_time != 0 && process.start_time != page->start_time))
         return;
-    info->memory = process.resident;
+    info->memory = process.resident * (uint64_t)sysconf(_SC_PAGESIZE);
     if (!alive) {
         if (process.state == 'Z')
             info->state = 'Z';
         return;
     }
-    snprintf(path, sizeof path, "/proc/%d/task/%d/", page->pid, page->tid);
-    if (!read_process(path, &thread)) /* its id is of another pid namespace */
+    snprintf(folder, sizeof folder, "/proc/%d/task/%d/", page->pid, page->tid);
+    if (!proc_stat_of(folder, &thread)) /* its id is of another pid namespace */
         thread = process;
-    info->state = thread.state == 'T' || thread.state == 't' ? 'T' : dumps_core(page->pid) ? 'D' : 'R';
+    info->state = thread.state == 'T' || thread.state == 't' ? 'T' : proc_dumps_core(page->pid) ? 'D' : 'R';
 }
 
 /* *page: to be unmapped. */

@@ -5,11 +5,11 @@
  *
  * A robust mutex tells of a death while the thread is on its way out: by then the kernel has noted the exit code.
  */
+#include "proc.h"
 #include "shm.h"
 #include "state.h"
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,79 +28,26 @@
 #define THREADS_MOST  500 /* that are looked at for one answer: some milliseconds */
 #define PF_EXITING    0x4 /* of the flags that /proc shows: stable since long before robust mutexes */
 
-/* Fields of /proc/PID/stat; see proc(5). */
-struct stat_line {
-    char state;
-    unsigned long flags, threads, pending, start_code;
-    unsigned long long start_time;
-    int exit_code;
-};
-
-static bool parse(char *text, struct stat_line *line)
-{
-    char *p = strrchr(text, ')'), *save; /* the name before it may hold anything */
-    int field = 2;
-
-    memset(line, 0, sizeof *line);
-    for (p = p != NULL ? strtok_r(p + 1, " ", &save) : NULL; p != NULL; p = strtok_r(NULL, " ", &save)) {
-        switch (++field) {
-        case 3:
-            line->state = *p;
-            break;
-        case 9:
-            line->flags = strtoul(p, NULL, 10);
-            break;
-        case 20:
-            line->threads = strtoul(p, NULL, 10);
-            break;
-        case 22:
-            line->start_time = strtoull(p, NULL, 10);
-            break;
-        case 26:
-            line->start_code = strtoul(p, NULL, 10);
-            break;
-        case 31:
-            line->pending = strtoul(p, NULL, 10);
-            break;
-        case 52:
-            line->exit_code = atoi(p);
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool read_stat(int fd, struct stat_line *line)
-{
-    char text[1024];
-    ssize_t n = fd >= 0 ? pread(fd, text, sizeof text - 1, 0) : -1;
-    if (n <= 0)
-        return false;
-    text[n] = '\0';
-    return parse(text, line);
-}
-
 static int open_stat(int32_t pid)
 {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    return open(path, O_RDONLY | O_CLOEXEC);
+    char folder[32];
+    snprintf(folder, sizeof folder, "/proc/%d/", pid);
+    return proc_open(folder, "stat");
 }
 
 uint64_t process_start_time(int32_t pid)
 {
-    struct stat_line line;
-    int fd = open_stat(pid);
-    bool ok = read_stat(fd, &line);
-    if (fd >= 0)
-        close(fd);
-    return ok ? line.start_time : 0;
+    char folder[32];
+    struct proc_stat stat;
+
+    snprintf(folder, sizeof folder, "/proc/%d/", pid);
+    return proc_stat_of(folder, &stat) ? stat.start_time : 0;
 }
 
 void process_watch(struct heir_keeper *k, struct keeper_client *client, const struct connection *c)
 {
     socklen_t len = sizeof client->pidfd;
-    struct stat_line line;
+    struct proc_stat stat;
     uint64_t started = client->start_time;
     int32_t pid = client->pid;
 
@@ -109,7 +56,7 @@ void process_watch(struct heir_keeper *k, struct keeper_client *client, const st
     if (c == NULL || getsockopt(c->fd, SOL_SOCKET, SO_PEERPIDFD, &client->pidfd, &len) < 0)
         client->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     client->stat = open_stat(pid);
-    if (started == 0 || !read_stat(client->stat, &line) || line.start_time != started) {
+    if (started == 0 || !proc_stat(client->stat, &stat) || stat.start_time != started) {
         if (client->stat >= 0) /* a later process with its pid */
             close(client->stat);
         client->stat = -1;
@@ -156,16 +103,9 @@ static int threads_walk(const struct keeper_client *c, unsigned *most, each_thre
     return r;
 }
 
-static int open_of(const char *task, const char *what)
+static bool told_to_end(const struct proc_stat *stat)
 {
-    char path[400];
-    snprintf(path, sizeof path, "%s%s", task, what);
-    return open(path, O_RDONLY | O_CLOEXEC);
-}
-
-static bool told_to_end(const struct stat_line *line)
-{
-    return (line->flags & PF_EXITING) != 0 || (line->pending & 1ul << (SIGKILL - 1)) != 0;
+    return (stat->flags & PF_EXITING) != 0 || (stat->pending & 1ul << (SIGKILL - 1)) != 0;
 }
 
 /*
@@ -175,15 +115,11 @@ static bool told_to_end(const struct stat_line *line)
 static bool lives(const struct keeper_client *c, int32_t tid, const char *task, void *arg)
 {
     bool *unclear = arg;
-    struct stat_line line;
-    int fd = open_of(task, "stat");
-    bool seen = read_stat(fd, &line);
+    struct proc_stat stat;
 
-    if (fd >= 0)
-        close(fd);
-    if (!seen || told_to_end(&line))
+    if (!proc_stat_of(task, &stat) || told_to_end(&stat))
         return false;
-    if (tid == c->tid || (line.state != 'R' && line.state != 'D')) /* the client's own is in exec */
+    if (tid == c->tid || (stat.state != 'R' && stat.state != 'D')) /* the client's own is in exec */
         return true;
     *unclear = true;
     return false;
@@ -195,14 +131,14 @@ static bool all_ended(const struct keeper_client *c)
 {
     unsigned most = THREADS_MOST;
     for (int i = 0; i < LOOKS; i++) {
-        struct stat_line first;
+        struct proc_stat first;
         bool unclear = false;
         int r = threads_walk(c, &most, lives, &unclear);
         if (r == 1)
             return false;
         if (r == -E2BIG)
-            return read_stat(c->stat, &first) && told_to_end(&first);
-        if (!unclear && (!read_stat(c->stat, &first) || told_to_end(&first)))
+            return proc_stat(c->stat, &first) && told_to_end(&first);
+        if (!unclear && (!proc_stat(c->stat, &first) || told_to_end(&first)))
             return true;
         nanosleep(&(struct timespec){.tv_nsec = LOOK_AGAIN_NS}, NULL);
     }
@@ -213,7 +149,7 @@ static bool all_ended(const struct keeper_client *c)
 static bool is_clients(const struct keeper_client *c, int32_t tid, const char *task, void *arg)
 {
     char text[4096], *line;
-    int fd = tid == c->tid ? -1 : open_of(task, "status");
+    int fd = tid == c->tid ? -1 : proc_open(task, "status");
     ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
 
     (void)arg;
@@ -228,9 +164,9 @@ static bool is_clients(const struct keeper_client *c, int32_t tid, const char *t
 
 bool process_lost_thread(const struct keeper_client *c)
 {
-    struct stat_line line;
+    struct proc_stat stat;
     unsigned most = THREADS_MOST;
-    return read_stat(c->stat, &line) && threads_walk(c, &most, is_clients, NULL) == 0;
+    return proc_stat(c->stat, &stat) && threads_walk(c, &most, is_clients, NULL) == 0;
 }
 
 /* A process that its parent has waited for already is not in /proc any more, but newer kernels (Linux 6.15) tell its
@@ -254,18 +190,18 @@ static bool read_reaped(int pidfd, int *exit_code)
 
 void process_cause(struct keeper_client *c)
 {
-    struct stat_line line;
+    struct proc_stat stat;
     int noted = (int)atomic_load(&c->page->crash_signal), status = 0;
-    bool there = read_stat(c->stat, &line), reaped = !there && read_reaped(c->pidfd, &status);
+    bool there = proc_stat(c->stat, &stat), reaped = !there && read_reaped(c->pidfd, &status);
 
     c->cause = HEIR_CAUSE_UNKNOWN;
     c->code = 0;
     if (there)
-        status = line.exit_code;
+        status = stat.exit_code;
     if (noted > 0 && noted <= SIGRTMAX) {
         c->cause = HEIR_CAUSE_SIGNAL;
         c->code = noted;
-    } else if (!reaped && (!there || (line.start_code == 1 && status == 0))) {
+    } else if (!reaped && (!there || (stat.start_code == 1 && status == 0))) {
         return; /* it is gone; or it is not for us to know */
     } else if ((status & 0x7f) != 0) {
         c->cause = HEIR_CAUSE_SIGNAL;
@@ -280,24 +216,10 @@ void process_cause(struct keeper_client *c)
 
 bool process_dumps(const struct keeper_client *c)
 {
-    static const char dumping[] = "CoreDumping:\t1";
-    char path[64], text[4096];
-    struct stat_line line;
-    bool dumps = false;
+    struct proc_stat stat;
 
-    if (c->pidfd < 0 || c->stat < 0)
-        return false;
-    snprintf(path, sizeof path, "/proc/%d/status", c->pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
-    if (n > 0) {
-        text[n] = '\0';
-        dumps = strstr(text, dumping) != NULL;
-    }
-    if (fd >= 0)
-        close(fd);
     /* read while it lived, so it was its own */
-    return dumps && read_stat(c->stat, &line) && line.state != 'X';
+    return c->pidfd >= 0 && c->stat >= 0 && proc_dumps_core(c->pid) && proc_stat(c->stat, &stat) && stat.state != 'X';
 }
 
 int process_kill(const struct keeper_client *c)
