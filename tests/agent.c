@@ -407,17 +407,9 @@ int agent_call(struct agent *agent, agent_fn *fn, const void *arg, size_t len)
     return rc ? rc : agent_answer(agent, 3 * PATIENCE);
 }
 
-static bool has_ended(void *arg)
-{
-    struct agent *agent = arg;
-    if (agent->pid > 0 && waitpid(agent->pid, &agent->status, WNOHANG) == agent->pid)
-        agent->pid = 0;
-    return agent->pid == 0;
-}
-
 int agent_reap(struct agent *agent, int ms)
 {
-    return wait_until(has_ended, agent, ms) ? 0 : AGENT_HUNG;
+    return await_end(&agent->pid, &agent->status, ms) ? 0 : AGENT_HUNG;
 }
 
 void agent_signal(struct agent *agent, int signal)

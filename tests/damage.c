@@ -295,18 +295,6 @@ static const char *hurt(const char *name, struct rnd *rnd, bool may_cut)
 
 /* ---- Use ---------------------------------------------------------------------------------------------- */
 
-static int visit(const void *key, size_t key_len, const void *value, size_t value_len, void *arg)
-{
-    volatile unsigned char sink;
-    ++*(uint64_t *)arg;
-    for (size_t i = 0; i < key_len; i++) /* every byte that is shown can be read */
-        sink = ((const unsigned char *)key)[i];
-    for (size_t i = 0; i < value_len; i++)
-        sink = ((const unsigned char *)value)[i];
-    (void)sink;
-    return 0;
-}
-
 static void note(unsigned law, const char *what, uint64_t where, void *arg)
 {
     (void)law, (void)what, (void)where;
@@ -315,7 +303,7 @@ static void note(unsigned law, const char *what, uint64_t where, void *arg)
 
 static int visit_change(const struct heir_change *change, void *arg)
 {
-    return visit(change->key, change->key_len, change->value, change->value_len, arg);
+    return visit_bytes(change->key, change->key_len, change->value, change->value_len, arg);
 }
 
 static int read_all(struct heir_table *t)
@@ -330,7 +318,7 @@ static int read_all(struct heir_table *t)
         size_t room = sizeof value, key_len = make_key(key, i);
         heir_get(t, key, key_len, value, &room);
         heir_has(t, key, key_len);
-        heir_values(t, key, key_len, visit, &count);
+        heir_values(t, key, key_len, visit_bytes, &count);
         room = sizeof key;
         heir_next(t, key, key_len, value, &room);
         room = sizeof value;
@@ -340,10 +328,10 @@ static int read_all(struct heir_table *t)
     heir_first(t, value, &room);
     room = sizeof value;
     heir_last(t, value, &room);
-    heir_foreach(t, visit, &count);
-    heir_salvage(t, visit, &count, &lost);
-    heir_range(t, "key 1", 5, "key 5", 5, visit, &count);
-    heir_range_reverse(t, NULL, 0, NULL, 0, visit, &count);
+    heir_foreach(t, visit_bytes, &count);
+    heir_salvage(t, visit_bytes, &count, &lost);
+    heir_range(t, "key 1", 5, "key 5", 5, visit_bytes, &count);
+    heir_range_reverse(t, NULL, 0, NULL, 0, visit_bytes, &count);
     heir_feed_open(t, &(struct heir_feed_options){.from = 1}, &feed);
     heir_feed_read(feed, 0, visit_change, &count);
     heir_feed_close(feed);
@@ -377,22 +365,22 @@ static int use(struct heir *client, struct heir_table *t, struct rnd *rnd)
     heir_snapshot_open(t, &snapshot);
     for (uint64_t i = 0; i < KEYS; i += 10)
         if (heir_view(t, key, make_key(key, i), &view, &len) == 0)
-            visit(key, 1, view, len, &count);
+            visit_bytes(key, 1, view, len, &count);
     write_much(t, rnd, 100);
     if (snapshot) {
-        heir_snapshot_foreach(snapshot, visit, &count);
+        heir_snapshot_foreach(snapshot, visit_bytes, &count);
         for (uint64_t i = 0; i < KEYS; i += 10) {
             len = 0;
             heir_snapshot_get(snapshot, key, make_key(key, i), NULL, &len);
-            heir_snapshot_values(snapshot, key, make_key(key, i), visit, &count);
+            heir_snapshot_values(snapshot, key, make_key(key, i), visit_bytes, &count);
         }
     }
     heir_snapshot_close(snapshot);
     heir_begin(t);
-    heir_foreach(t, visit, &count);
-    heir_salvage(t, visit, &count, &lost);
+    heir_foreach(t, visit_bytes, &count);
+    heir_salvage(t, visit_bytes, &count, &lost);
     write_something(t, rnd);
-    heir_values(t, key, make_key(key, 1), visit, &count);
+    heir_values(t, key, make_key(key, 1), visit_bytes, &count);
     heir_abort(t);
     heir_clear(t);
     write_much(t, rnd, 60);

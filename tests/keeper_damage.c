@@ -290,18 +290,6 @@ static void damaged_client_pages(void)
 
 /* ---- Random damage ------------------------------------------------------------------------------------ */
 
-static int visit_nothing(const void *key, size_t key_len, const void *value, size_t value_len, void *arg)
-{
-    volatile unsigned char sink;
-    ++*(uint64_t *)arg;
-    for (size_t i = 0; i < value_len; i++) /* every byte that is shown can be read */
-        sink = ((const unsigned char *)value)[i];
-    for (size_t i = 0; i < key_len; i++)
-        sink = ((const unsigned char *)key)[i];
-    (void)sink;
-    return 0;
-}
-
 /* Everything that can be done with a table. Any answer is right, if it comes. */
 static int use_it(struct agent_self *self, void *arg)
 {
@@ -312,7 +300,7 @@ static int use_it(struct agent_self *self, void *arg)
     self->answer.number = rc == 0;
     if (rc)
         return 0;
-    rc = heir_foreach(table, visit_nothing, &count);
+    rc = heir_foreach(table, visit_bytes, &count);
     for (int i = 0; i < 120; i++) {
         char key[16], value[256];
         size_t len = sizeof value;
@@ -335,7 +323,7 @@ static int use_it(struct agent_self *self, void *arg)
         if (i % 10 == 9)
             i % 20 == 9 ? heir_abort(table) : heir_commit(table);
     }
-    heir_foreach(table, visit_nothing, &count);
+    heir_foreach(table, visit_bytes, &count);
     heir_clear(table);
     for (int i = 0; i < 200; i++)
         heir_put(table, &i, sizeof i, &i, sizeof i);

@@ -181,21 +181,13 @@ void program_signal(struct program *program, int signal)
         kill(program->pid, signal);
 }
 
-static bool has_ended(void *arg)
-{
-    struct program *program = arg;
-    if (program->pid > 0 && waitpid(program->pid, &program->status, WNOHANG) == program->pid)
-        program->pid = 0;
-    return program->pid == 0;
-}
-
 int program_wait(struct program *program, int ms)
 {
-    bool hung = !wait_until(has_ended, program, ms);
+    bool hung = !await_end(&program->pid, &program->status, ms);
     if (hung) {
         fprintf(stderr, "\nprocess %d did not end within %d ms\n", (int)program->pid, patience(ms));
         kill(program->pid, SIGKILL);
-        wait_until(has_ended, program, PATIENCE);
+        await_end(&program->pid, &program->status, PATIENCE);
         return PROGRAM_HUNG;
     }
     return WIFSIGNALED(program->status) ? 128 + WTERMSIG(program->status) : WEXITSTATUS(program->status);
@@ -246,10 +238,10 @@ void programs_end(void)
     while (programs) {
         struct program *program = programs;
         programs = program->next;
-        if (program->pid > 0 && !has_ended(program)) {
+        if (!await_end(&program->pid, &program->status, 0)) {
             CHECK(false, "a program is still running at the end of the test: %d", (int)program->pid);
             kill(program->pid, SIGKILL);
-            wait_until(has_ended, program, PATIENCE);
+            await_end(&program->pid, &program->status, PATIENCE);
         }
         program_close_in(program);
         if (program->out >= 0)

@@ -76,6 +76,24 @@ bool wait_until(condition *holds, void *arg, int ms)
     }
 }
 
+struct end {
+    pid_t *pid;
+    int *status;
+};
+
+static bool has_ended(void *arg)
+{
+    const struct end *end = arg;
+    if (*end->pid > 0 && waitpid(*end->pid, end->status, WNOHANG) == *end->pid)
+        *end->pid = 0;
+    return *end->pid == 0;
+}
+
+bool await_end(pid_t *pid, int *status, int ms)
+{
+    return wait_until(has_ended, &(struct end){pid, status}, ms);
+}
+
 /* ---- Checks ------------------------------------------------------------------------------------------- */
 
 const char *error_text(int error)
@@ -174,6 +192,18 @@ void test_skip(const char *format, ...)
     vprintf(format, arguments);
     va_end(arguments);
     skipping = true;
+}
+
+int visit_bytes(const void *key, size_t key_len, const void *value, size_t value_len, void *arg)
+{
+    volatile unsigned char sink;
+    ++*(uint64_t *)arg;
+    for (size_t i = 0; i < key_len; i++)
+        sink = ((const unsigned char *)key)[i];
+    for (size_t i = 0; i < value_len; i++)
+        sink = ((const unsigned char *)value)[i];
+    (void)sink;
+    return 0;
 }
 
 /* ---- The runner --------------------------------------------------------------------------------------- */

@@ -116,6 +116,9 @@ bool check_bytes(const char *file, int line, const char *function, const void *a
                  const void *expected, size_t expected_len, const char *text);
 void check_required(const char *file, int line, const char *function, bool holds);
 
+/* A heir_visit that reads every byte it is shown, and counts how often: *(uint64_t *)arg. */
+int visit_bytes(const void *key, size_t key_len, const void *value, size_t value_len, void *arg);
+
 /* ---- The world ---------------------------------------------------------------------------------------- */
 
 struct world {
@@ -275,6 +278,8 @@ bool check_event(const char *file, int line, const char *function, struct agent 
 
 /* ---- Between support's own files ----------------------------------------------------------------------- */
 
+/* Wait for a child's end; *pid is 0 then, and from then on. */
+bool await_end(pid_t *pid, int *status, int ms);
 struct program *program_spawn(const char *const argv[], int fd3, const char *err);
 void programs_end(void);
 void agents_end(void);
