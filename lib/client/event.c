@@ -84,14 +84,14 @@ static bool explain(struct heir_event *e)
     const struct mapping *m = e->table != NULL ? e->table->mapping : NULL;
     struct transfer record;
 
-    if (e->cause != (enum heir_cause)CAUSE_PENDING)
+    if (e->cause != CAUSE_PENDING)
         return true;
     if (m == NULL || !transfer_read(page_of(&m->reader), e->epoch, &record)) {
         e->cause = HEIR_CAUSE_UNKNOWN; /* the table is not ours any more */
         return true;
     }
     e->cause = transfer_cause(&record, &e->code);
-    return e->cause != (enum heir_cause)CAUSE_PENDING;
+    return e->cause != CAUSE_PENDING;
 }
 
 void event_explain(struct heir *c, const struct heir_table *t)

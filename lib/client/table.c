@@ -414,7 +414,7 @@ void page_info(const struct store *s, struct heir_info *info)
     info->from = record.from;
     info->reason = (enum heir_reason)record.reason;
     info->cause = transfer_cause(&record, &info->code);
-    if (info->cause == (enum heir_cause)CAUSE_PENDING)
+    if (info->cause == CAUSE_PENDING)
         info->cause = HEIR_CAUSE_UNKNOWN;
     info->created_ns = page->head.created_ns;
     info->undone = record.undone;

@@ -74,7 +74,7 @@ static_assert(sizeof(struct object_head) == 64, "format");
  * switched to the epoch; a crash before that leaves a record that nothing names. The record of epoch e is in
  * transfers[e & 1]. Only how the owner died is told a moment later, when its table has been handed on: until then `end`
  * says CAUSE_PENDING, and the keeper replaces it, in one step, if it is still that. */
-#define CAUSE_PENDING UINT32_MAX
+#define CAUSE_PENDING ((enum heir_cause)UINT32_MAX)
 struct transfer {
     word_t epoch;
     uint64_t from;   /* previous owner */

@@ -222,7 +222,7 @@ static bool reclaim(struct heir_keeper *k, struct keeper_client *c, uint64_t sin
         if (get(&c->page->closing) == 0) {
             k->deaths++;
             death_explain(k); /* one at a time */
-            c->cause = (enum heir_cause)CAUSE_PENDING;
+            c->cause = CAUSE_PENDING;
             k->unexplained = c;
         }
         c->untold = true;

@@ -73,7 +73,7 @@ void owner_explain(struct table_page *page, enum heir_cause cause, int code)
 {
     for (int i = 0; i < 2; i++) {
         word_t *end = &page->transfers[i].end;
-        uint64_t open = end_word((enum heir_cause)CAUSE_PENDING, 0);
+        uint64_t open = end_word(CAUSE_PENDING, 0);
         if (peek(end) != open)
             continue;
         /* visible to others now: */
