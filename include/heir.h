@@ -158,6 +158,8 @@ HEIR_API int heir_fd(const struct heir *client);
  * having given it (revoked); HEIR_EVENT_KEEPER_DOWN and _UP: control calls will wait, or work again.
  * A table is handed on before the keeper looks how its owner died, which takes it some microseconds: an event that
  * tells of a death waits for that, if the keeper is stopped or killed just then for a second at most.
+ * None is ever dropped: each waits in this client's memory, some 700 bytes, until this function returns it or the
+ * client is closed. So call it, if only with timeout 0, also where nobody cares for what it tells.
  * Killed inside: the event is the next owner's, or nobody's; the table is not lost.
  */
 HEIR_API int heir_wait(struct heir *client, int timeout_ms, struct heir_event *event);
@@ -237,7 +239,8 @@ HEIR_API int heir_create(struct heir *client, const char *name, const struct hei
  * a living client: wait in line; claims of one table queue in order; timeout_ms 0: -EBUSY at once; -1: for
  * ever; over: -ETIMEDOUT. Already yours: 0. While the keeper is being restarted the call goes on waiting
  * (its place in line is that of the reconnection). When a table was taken over, heir_wait() has an
- * event for it (reason HEIR_CLAIMED) that says how many changes of the dead owner were undone.
+ * event for it (reason HEIR_CLAIMED) that says how many changes of the dead owner were undone. Who claims and
+ * releases again and again takes these events, too: one that is never asked for keeps its memory.
  *
  * timeout_ms 0 does not wait for an owner. It does wait, as long as the client's timeout_ms says, for the keeper to
  * answer, and, when the table is the keeper's, for one who is inside a write to it (a writer of a public table, or a
