@@ -641,9 +641,10 @@ HEIR_API int heir_check(struct heir_table *table, heir_finding *finding, void *a
 
 /*
  * heir_foreach() of a table that is damaged: what cannot be read is passed over. *lost: how many times; behind one of
- * them may have been a whole part of the index, so 0 means all of it, and 1 not that one object is missing. Keys of a
- * set are checked by their hash, other keys and values are not. All else is as of heir_foreach(); -EUCLEAN when not
- * even the beginning of the index is there.
+ * them may have been a whole part of the index, so 0 means all of it, and 1 not that one object is missing. It is 1,
+ * too, when all could be read and these are not as many objects as the table counts (unless it is written meanwhile).
+ * Keys of a set are checked by their hash, other keys and values are not. All else is as of heir_foreach(); -EUCLEAN
+ * when not even the beginning of the index is there.
  */
 HEIR_API int heir_salvage(struct heir_table *table, heir_visit *visit, void *arg, uint64_t *lost);
 

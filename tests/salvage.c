@@ -27,7 +27,7 @@ static void count_load(void)
 #define TABLE_BYTES (UINT64_C(4) << 20)
 #define OBJECTS     6000u /* three levels */
 
-enum tear { FILLED, WITHOUT_HEAD, LOST, TEARS }; /* the last: what leads to it leads nowhere */
+enum tear { FILLED, WITHOUT_HEAD, LOST, ZEROS, TEARS }; /* LOST: what leads to it leads nowhere */
 
 static struct store table;
 static bool accounted[OBJECTS]; /* below the node that is torn, or seen */
@@ -137,7 +137,7 @@ static void tear_node(word_t *ref, uint64_t level)
         if (tear == LOST)
             set(ref, before + (UINT64_C(1) << 50));
         else
-            memset(node, 0xa5, tear == FILLED ? bytes : sizeof(word_t));
+            memset(node, tear == ZEROS ? 0 : 0xa5, tear == WITHOUT_HEAD ? sizeof(word_t) : bytes);
         salvage(missing);
         memcpy(node, whole, bytes);
         set(ref, before);
@@ -251,6 +251,54 @@ static void a_directory_of_one_segment(void)
     munmap(table.base, TABLE_BYTES);
 }
 
+/* ---- What is read and is not all ------------------------------------------------------------------------- */
+
+static void a_segment_of_zeros(void)
+{
+    struct seen seen;
+    uint64_t lost, word;
+
+    table = new_table(HEIR_SET);
+    const uint64_t whole = get(&view_of(&table)->directory);
+    REQUIRE_RC(index_word(&table, whole, 0, &word), 0);
+    memset(table.base + index_offset(word), 0, PAGE_BYTES);
+    CHECK_RC(salvage_set(whole, &seen, &lost), 0);
+    CHECK(seen.count < OBJECTS && seen.wrong == 0 && lost == 1, "%u, %lu lost", seen.count, (unsigned long)lost);
+    munmap(table.base, TABLE_BYTES);
+}
+
+static int count_one(const void *key, size_t key_len, const void *value, size_t value_len, void *arg)
+{
+    (void)key, (void)key_len, (void)value, (void)value_len;
+    ++*(unsigned *)arg;
+    return 0;
+}
+
+/* The writer sees its open transaction, everybody else the last commit: all of either. */
+static void an_open_transaction(void)
+{
+    for (enum heir_type type = HEIR_SET; type <= HEIR_ORDERED_SET; type++) {
+        uint64_t lost = 7;
+        unsigned inside = 0, outside = 0;
+        struct walk_what what = {.lost = &lost};
+        bool copied;
+        table = new_table(type);
+        objects_begin(&table);
+        for (unsigned i = 0; i < 3; i++)
+            CHECK_RC(objects_put(&table, &i, sizeof i, "new", 3, true), 0);
+        CHECK_RC(objects_del(&table, "key 00007", 9), 0);
+        CHECK_RC(walk_pinned(&table, table.txn, &what, count_one, &inside), 0);
+        CHECK(inside == OBJECTS + 2 && lost == 0, "%u, %lu lost", inside, (unsigned long)lost);
+        CHECK_RC(walk_copy(&table, &what, 1, SIZE_MAX, &copied, count_one, &outside), 0);
+        CHECK(outside == OBJECTS && lost == 0, "%u, %lu lost", outside, (unsigned long)lost);
+        objects_commit(&table);
+        munmap(table.base, TABLE_BYTES);
+    }
+}
+
+static const struct test others[] = {
+    {"a segment of zeros", a_segment_of_zeros}, {"an open transaction", an_open_transaction}, {NULL, NULL}};
+
 static const struct test directories[] = {{"a wild depth", a_wild_depth},
                                           {"a wild offset", a_wild_offset},
                                           {"a directory of one segment", a_directory_of_one_segment},
@@ -260,7 +308,9 @@ static const struct test all[] = {{"an ordered set", of_an_ordered_set}, {"a bag
 
 int main(int argc, char **argv)
 {
-    const struct test_suite suites[] = {
-        {.name = "salvage", .tests = all}, {.name = "directories", .tests = directories}, {.name = NULL}};
+    const struct test_suite suites[] = {{.name = "salvage", .tests = all},
+                                        {.name = "directories", .tests = directories},
+                                        {.name = "all of it", .tests = others},
+                                        {.name = NULL}};
     return test_main(argc, argv, suites);
 }

@@ -15,6 +15,7 @@
 
 #define SMALL_BATCH   16384u /* on the stack, as a short range needs no more */
 #define SMALL_BOUND   256u
+#define NO_COUNT      UINT64_MAX
 #define AHEAD         24u /* versions asked for before they are copied */
 
 struct walk {
@@ -25,9 +26,10 @@ struct walk {
     size_t enough; /* bytes to add before looking whether they are true */
     bool done, any;
     uint64_t lost;
-    uint64_t position;  /* in a set: what comes next */
-    uint64_t segments;  /* in a set: gone through */
-    struct range range; /* in a tree: what is left */
+    uint64_t objects, visited; /* that there are (NO_COUNT: nobody knows any more), and that have been shown */
+    uint64_t position;         /* in a set: what comes next */
+    uint64_t segments;         /* in a set: gone through */
+    struct range range;        /* in a tree: what is left */
     struct bag_range of_key;
     struct bound { /* the moving end of the range, and what it will be */
         uint8_t *data, *allocated;
@@ -74,7 +76,7 @@ static int batch_add(struct batch *b, const struct version *v, uint64_t key_len,
 }
 
 /* In a bag the objects' keys are inside of their versions'. */
-static int batch_visit(const struct walk *w, heir_visit *visit, void *arg)
+static int batch_visit(struct walk *w, heir_visit *visit, void *arg)
 {
     const struct batch *b = &w->batch;
     const size_t before = bag(w->s) ? BAG_LENGTH : 0, extra = bag(w->s) ? BAG_EXTRA : 0;
@@ -85,6 +87,7 @@ static int batch_visit(const struct walk *w, heir_visit *visit, void *arg)
         int r = visit(entry->data + before, key_len - extra, entry->data + padded(key_len), value_len, arg);
         if (r != 0)
             return r;
+        w->visited++;
         i += sizeof *entry + padded(key_len) + padded(value_len);
     }
     return 0;
@@ -356,12 +359,22 @@ static int walk_begin(struct walk *w, const struct store *s, const struct walk_w
     return r;
 }
 
+/* How many objects a state has, if it is the last committed one, or that which its writer has open. */
+static uint64_t count_objects(const struct store *s, uint64_t snap)
+{
+    const struct view *v = view_of(s);
+    uint64_t objects = get(&v->objects[snap & 1]);
+    return snap == s->txn || get(&v->committed) == snap ? objects : NO_COUNT;
+}
+
 static void walk_from(struct walk *w, uint64_t snap)
 {
     w->snap = snap;
     w->position = 0;
     w->segments = 0;
     w->lost = 0;
+    w->objects = count_objects(w->s, snap);
+    w->visited = 0;
     w->any = false;
     w->done = w->what->range.from != NULL && w->what->range.to != NULL &&
               racy_order(w->what->range.from, w->what->range.from_len, w->what->range.to, w->what->range.to_len) >= 0;
@@ -369,10 +382,13 @@ static void walk_from(struct walk *w, uint64_t snap)
     w->batch.used = 0;
 }
 
-static void walk_end(struct walk *w)
+static void walk_end(struct walk *w, int r)
 {
-    if (w->what->lost != NULL)
-        *w->what->lost = w->lost;
+    if (w->what->lost != NULL) {
+        /* what has become zeros can be read: there is nothing in it */
+        bool all = r != 0 || w->objects == NO_COUNT || w->visited == w->objects;
+        *w->what->lost = w->lost != 0 || all ? w->lost : 1;
+    }
     free(w->batch.allocated);
     for (unsigned i = 0; i < 2; i++)
         free(w->bounds[i].allocated);
@@ -399,7 +415,7 @@ int walk_pinned(const struct store *s, uint64_t snap, const struct walk_what *wh
         w.enough = w.enough + w.batch.used / 4 < SMALL_BATCH ? w.enough + w.batch.used / 4 : SMALL_BATCH;
         w.batch.used = 0;
     }
-    walk_end(&w);
+    walk_end(&w, r);
     return r == 0 && !w.any && for_one(what) ? -ENOENT : r;
 }
 
@@ -425,6 +441,6 @@ int walk_copy(const struct store *s, const struct walk_what *what, unsigned trie
         r = w.batch.used == 0 && for_one(what) ? -ENOENT : batch_visit(&w, visit, arg);
     else if (r == 0)
         r = -EAGAIN;
-    walk_end(&w);
+    walk_end(&w, r);
     return r;
 }
