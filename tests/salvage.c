@@ -124,6 +124,24 @@ static unsigned mark(uint64_t offset, uint64_t level)
     return count;
 }
 
+/* It says so of the leaf itself, not only of what hung on it. */
+struct said {
+    uint64_t leaf;
+    unsigned times;
+};
+
+static void hear(unsigned law, const char *what, uint64_t where, void *arg)
+{
+    struct said *said = arg;
+    said->times += law == 4 && where == said->leaf && strcmp(what, "a leaf has never had a key") == 0;
+}
+
+static void check_leaf_of_zeros(uint64_t offset)
+{
+    struct said said = {.leaf = offset};
+    CHECK(check_store(&table, hear, &said) > 0 && said.times == 1, "%u times", said.times);
+}
+
 static void tear_node(word_t *ref, uint64_t level)
 {
     uint64_t offset = index_offset(get(ref)), before = get(ref);
@@ -139,6 +157,8 @@ static void tear_node(word_t *ref, uint64_t level)
         else
             memset(node, tear == ZEROS ? 0 : 0xa5, tear == WITHOUT_HEAD ? sizeof(word_t) : bytes);
         salvage(missing);
+        if (tear == ZEROS && level == 1)
+            check_leaf_of_zeros(offset);
         memcpy(node, whole, bytes);
         set(ref, before);
     }
@@ -169,6 +189,7 @@ static void of_type(enum heir_type type)
     CHECK(nodes > 100, "%u", nodes);
     memset(accounted, 0, sizeof accounted);
     salvage(0); /* all is as it was */
+    CHECK_EQ(check_store(&table, NULL, NULL), 0);
     munmap(table.base, TABLE_BYTES);
 }
 

@@ -116,6 +116,9 @@ static void check_leaf(struct pass *c, uint64_t offset, const struct leaf_words 
         c->found.partial = true;
         return;
     }
+    /* it is made for a key, in one transaction with it; and who takes that back leaves a hole */
+    if (leaf->slots[0] == 0)
+        wrong(c, 4, "a leaf has never had a key", offset, leaf->head);
     for (unsigned i = 0; i < LEAF_SLOTS; i++) {
         uint64_t slot = leaf->slots[i], version = slot_version(slot);
         keys[i] = (struct edge){NULL, 0};
