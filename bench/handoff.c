@@ -256,7 +256,7 @@ static void compare(struct plan *plan, const struct figure *above, const struct 
 /* m: how it is measured; who is killed or given to, and by whom, is added. */
 static void plan_living(struct plan *plan, struct measure m, const char *suffix)
 {
-    struct figure *sleep, *spin, *hop1, *hop2, *descriptor, *claim, *give_sleep, *give_spin, *give_keeper;
+    struct figure *sleep, *spin, *hop1, *hop2, *descriptor, *claim, *give_sleep, *give_spin, *spin_rested, *give_keeper;
 
     sleep = figure(plan, "floor: a futex wakes a sleeping process", "futex_sleep", suffix);
     spin = figure(plan, "floor: a process that spins sees a word change", "futex_spin", suffix);
@@ -267,6 +267,8 @@ static void plan_living(struct plan *plan, struct measure m, const char *suffix)
     give_sleep = figure(plan, "libheir: heir_give_away until the receiver, asleep in heir_wait, has written",
                         "give_sleep", suffix);
     give_spin = figure(plan, "libheir: the same, the receiver with spin_us", "give_spin", suffix);
+    spin_rested =
+        figure(plan, "libheir: the same after as long a pause as where others sleep", "give_spin_rested", suffix);
     give_keeper = figure(plan, "libheir: as give_sleep, through the keeper: giver and receiver are of different groups",
                          "give_keeper", suffix);
 
@@ -282,6 +284,7 @@ static void plan_living(struct plan *plan, struct measure m, const char *suffix)
     add(plan, m, run_hop, DESCRIPTOR, descriptor, NULL);
     if (!m.loaded) { /* who spins has a core of his own, or is not measured but its scheduler */
         add(plan, m, run_give, GIVE_SPIN, give_spin, NULL);
+        add(plan, m, run_give, GIVE_SPIN_RESTED, spin_rested, NULL);
         add(plan, m, run_hop, FUTEX_SPIN, spin, NULL);
         plan->give = give_sleep;
     }
@@ -544,7 +547,7 @@ static void introduce(const struct options *o)
     say_machine();
     say("parameters: %llu samples a round of what kills nobody, a quarter of what kills, fewer of what is slow; at "
         "least %llu rounds of each part, if %llu s are enough; a pause of %llu us before each, so that all others "
-        "sleep",
+        "sleep, a hundredth of it between two who spin",
         (unsigned long long)o->samples, (unsigned long long)o->bench.rounds, (unsigned long long)o->bench.seconds,
         (unsigned long long)o->pause_us);
     say("the process that is killed sleeps; NAME_64mib: it has 64 MiB of memory of its own in 4 KiB pages; "

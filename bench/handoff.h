@@ -62,6 +62,12 @@ struct handoff {
     unsigned held;             /* the largest number of `tables` so far */
 };
 
+/* Where both spin nobody need fall asleep first. */
+static inline uint64_t spin_pause(const struct handoff *h)
+{
+    return h->pause_ns / 100;
+}
+
 /*
  * Waits until *word is value. -1, said: another process failed, or two minutes. How: asleep, so that no core is taken
  * from those that are measured; looking again and again, but letting others run; looking without a pause, as somebody
@@ -103,7 +109,7 @@ measure_run run_death; /* kind: enum death. first: until the monitor knows; seco
                           written */
 
 measure_run run_claim; /* first: claim and release */
-enum give { GIVE_SLEEP, GIVE_SPIN, GIVE_KEEPER };
+enum give { GIVE_SLEEP, GIVE_SPIN, GIVE_SPIN_RESTED, GIVE_KEEPER };
 bool give_keeper_possible(void);
 /* kind: enum give. first: from the call until the receiver has written; there and back, or, with a second: there, with
  * the giver holding `tables`; second: back to it. */

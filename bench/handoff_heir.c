@@ -178,7 +178,12 @@ bool give_keeper_possible(void)
 
 static int open_side(struct handoff *h, int kind, const char *role, struct heir **client)
 {
-    return world_open_spinning(h->world, role, kind == GIVE_SPIN ? SPIN_US : 0, client);
+    return world_open_spinning(h->world, role, kind == GIVE_SPIN || kind == GIVE_SPIN_RESTED ? SPIN_US : 0, client);
+}
+
+static uint64_t give_pause(const struct handoff *h, const struct measure *m)
+{
+    return m->kind == GIVE_SPIN ? spin_pause(h) : h->pause_ns;
 }
 
 static void receiver(struct handoff *h, const struct measure *m, uint64_t giver, unsigned n)
@@ -199,7 +204,7 @@ static void receiver(struct handoff *h, const struct measure *m, uint64_t giver,
             child_fail(board, "receiver");
         atomic_store(&board->written, written);
         announce(&board->answer, step);
-        pass_time(m, h->pause_ns);
+        pass_time(m, give_pause(h, m));
         atomic_store(&board->began, now_ns());
         if ((r = heir_give_away(table, giver, NULL, 0)) < 0)
             child_fail(board, "heir_give_away: %s", heir_strerror(r));
@@ -231,7 +236,7 @@ int run_give(struct handoff *h, const struct measure *m, unsigned n)
     if (pid < 0 || await(board, &board->ready, 1, SLEEPING) < 0)
         return -1;
     for (uint32_t step = 1; step <= n; step++) {
-        pass_time(m, h->pause_ns);
+        pass_time(m, give_pause(h, m));
         began = now_ns();
         if (check(heir_give_away(table, atomic_load(&board->id), NULL, 0), "heir_give_away") < 0 ||
             await_answer(board, m, &board->answer, step) < 0 || /* a giver goes on working, as in the floors */

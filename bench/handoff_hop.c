@@ -130,7 +130,7 @@ static int take_samples(struct handoff *h, const struct measure *m, const struct
     if (await(board, &board->ready, 1, SLEEPING) < 0)
         return -1;
     for (uint32_t step = 1; step <= n; step++) {
-        pass_time(m, m->kind == FUTEX_SPIN ? h->pause_ns / 100 : h->pause_ns);
+        pass_time(m, m->kind == FUTEX_SPIN ? spin_pause(h) : h->pause_ns);
         began = now_ns();
         if (call(board, w, step) < 0)
             return fail("send: %s", strerror(errno));
