@@ -156,6 +156,7 @@ void page_info(const struct store *s, struct heir_info *info);
 int table_check(const struct heir_table *t);
 /* Fill in a request's heir data, or a giver's. -EMSGSIZE, -EINVAL. */
 int table_data(struct wire_request *q, const void *data, size_t data_len);
+int table_data_check(const void *data, size_t data_len);
 
 /* ---- peer.c */
 /* The client with this id, if it can be given to directly: to be let go by peer_put(). -EREMOTE: it cannot; -ESRCH:

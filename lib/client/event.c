@@ -164,18 +164,14 @@ void event_prepare(struct heir *c)
     make_room(c, owned_entries(c->page) + 1);
 }
 
-/* A handle of a table that has come to us without our asking, which lets the lock go. NULL: it cannot be had now; it is
- * in this *epoch, if that is known. */
-static struct heir_table *fetch(struct heir *c, uint64_t id, uint64_t *epoch)
+/* fetch() from the keeper. Apart: a request is large. */
+static APART struct heir_table *fetch_anew(struct heir *c, uint64_t id, uint64_t *epoch)
 {
     struct wire_request q = {.head.type = WIRE_OPEN, .table = id};
     struct wire_reply reply;
-    struct heir_table *t = table_find(c, id);
+    struct heir_table *t = NULL;
     int fd = -1;
 
-    *epoch = 0;
-    if (t != NULL && t->mapping != NULL && t->mapping->writer.base != NULL)
-        return t;
     pthread_mutex_unlock(&c->lock);
     int r = call_once(c, &q, deadline_after(c->timeout_ms), &reply, &fd);
     pthread_mutex_lock(&c->lock);
@@ -186,6 +182,18 @@ static struct heir_table *fetch(struct heir *c, uint64_t id, uint64_t *epoch)
     else if (r < 0 && r != -ENOENT && r != -EUCLEAN && r != -EPROTONOSUPPORT)
         c->rescan = true;
     return r == 0 ? t : NULL;
+}
+
+/* A handle of a table that has come to us without our asking, which lets the lock go. NULL: it cannot be had now; it is
+ * in this *epoch, if that is known. */
+static struct heir_table *fetch(struct heir *c, uint64_t id, uint64_t *epoch)
+{
+    struct heir_table *t = table_find(c, id);
+
+    *epoch = 0;
+    if (t != NULL && t->mapping != NULL && t->mapping->writer.base != NULL)
+        return t;
+    return fetch_anew(c, id, epoch);
 }
 
 struct heir_table *event_fetch(struct heir *c, uint64_t id)

@@ -132,11 +132,18 @@ static int give_directly(struct heir_table *t, uint64_t to, const struct passing
     return r;
 }
 
-int heir_give_away(struct heir_table *t, uint64_t to, const void *data, size_t data_len)
+/* Apart: a request is large, and a gift to a client of the same user needs none. */
+static APART int give_by_keeper(struct heir_table *t, uint64_t to, const struct passing *how)
 {
     struct wire_request q = {.head.type = WIRE_GIVE, .id = to};
+    table_data(&q, how->data, how->data_len);
+    return ask_as_owner(t, &q, HEIR_GIVEN);
+}
+
+int heir_give_away(struct heir_table *t, uint64_t to, const void *data, size_t data_len)
+{
     int r = table_check(t);
-    if (r < 0 || (r = table_data(&q, data, data_len)) < 0)
+    if (r < 0 || (r = table_data_check(data, data_len)) < 0)
         return r;
     if (to == HEIR_KEEPER || to == t->client->id)
         return -EINVAL;
@@ -146,7 +153,7 @@ int heir_give_away(struct heir_table *t, uint64_t to, const void *data, size_t d
     const struct passing how = {.reason = HEIR_GIVEN, .data = data, .data_len = data_len};
     r = give_directly(t, to, &how);
     if (r == -EREMOTE)
-        return ask_as_owner(t, &q, HEIR_GIVEN);
+        return give_by_keeper(t, to, &how);
     if (r == 0)
         ended(t, epoch);
     return r;

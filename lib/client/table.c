@@ -102,6 +102,8 @@ static int match(struct cds_lfht_node *node, const void *key)
 
 struct heir_table *table_find(struct heir *c, uint64_t id)
 {
+    if (c->latest != NULL && c->latest->id == id) /* mostly, when something comes */
+        return c->latest;
     struct cds_lfht_node *node = hash_find(&c->tables, hash_number(id), match, &id);
     return node != NULL ? caa_container_of(node, struct heir_table, by_id) : NULL; /* freed by heir_close() only */
 }
@@ -366,12 +368,18 @@ int heir_detach(struct heir_table *t)
     return r;
 }
 
-int table_data(struct wire_request *q, const void *data, size_t data_len)
+int table_data_check(const void *data, size_t data_len)
 {
     if (data_len > HEIR_DATA_MAX)
         return -EMSGSIZE;
-    if (data_len != 0 && data == NULL)
-        return -EINVAL;
+    return data_len != 0 && data == NULL ? -EINVAL : 0;
+}
+
+int table_data(struct wire_request *q, const void *data, size_t data_len)
+{
+    int r = table_data_check(data, data_len);
+    if (r < 0)
+        return r;
     q->data_len = (uint32_t)data_len;
     if (data_len != 0)
         memcpy(q->data, data, data_len);
