@@ -13,7 +13,9 @@
  * Taking back is a part of the transaction of the next change, so it is undone with it. Hence a rule: memory that
  * taking back itself *reads* (chunks, swept segments and directories, keys of deleted versions) goes through the queue
  * again instead of being freed, because memory freed in a transaction may be overwritten by the same transaction, and
- * could not be read once more after a rollback. Memory that is only freed may.
+ * could not be read once more after a rollback. Memory that is only freed may. The queue takes memory itself, a page
+ * for CHUNK_RECORDS blocks, and a full table has none: what hangs on a large index that was cleared would never come
+ * back. So a transaction that does nothing but take back frees what it has read, and from then on takes no memory.
  *
  * Pins (see owner.h): the keeper stores the oldest pinned state in pin_floor, then looks at next_horizon; we store
  * next_horizon, then look at pin_floor (both sequentially consistent: Dekker). So either the keeper sees that the state
@@ -58,7 +60,7 @@ int history_spare(struct store *s, enum spare which, uint64_t *offset)
     word_t *spare = &ledger_of(s)->spare[which];
     *offset = peek(spare);
     if (*offset == 0)
-        return space_alloc(s, spare_bytes_of(s, which), offset);
+        return s->let_go ? -ENOSPC : space_alloc(s, spare_bytes_of(s, which), offset);
     log_set(s, spare, 0);
     return 0;
 }
@@ -178,18 +180,27 @@ static bool raise_horizon(struct store *s, uint64_t to, bool by_force)
     return true;
 }
 
+int history_let_go(struct store *s, uint64_t block)
+{
+    if (!s->collecting)
+        return append(s, 0, block);
+    s->let_go = true;
+    return space_free(s, block);
+}
+
+/* Does the next block that is let go need a chunk that has not been put by? */
 static bool needs_chunk(const struct store *s)
 {
     const struct ledger *l = ledger_of(s);
     uint64_t tail = peek(&l->history_tail);
-    return tail % CHUNK_RECORDS == 0 && tail != 0 && peek(&l->spare[SPARE_CHUNK]) == 0;
+    return !s->collecting && tail % CHUNK_RECORDS == 0 && tail != 0 && peek(&l->spare[SPARE_CHUNK]) == 0;
 }
 
 static int swept(struct store *s, uint64_t clearing)
 {
     int r;
     log_set(s, &ledger_of(s)->sweep, 0);
-    if ((r = index_forget(s, clearing)) < 0 || (r = append(s, 0, clearing)) < 0)
+    if ((r = index_forget(s, clearing)) < 0 || (r = history_let_go(s, clearing)) < 0)
         return r;
     return 1;
 }
@@ -227,7 +238,7 @@ static int sweep(struct store *s, uint64_t clearing)
         if (r < 0 || (r = index_word(s, c->directory, entry, &word)) < 0)
             return r;
         if (r == INDEX_END) {
-            r = append(s, 0, index_offset(c->directory));
+            r = history_let_go(s, index_offset(c->directory));
             return r < 0 ? r : swept(s, clearing);
         }
         if (entry >> index_depth(word) != 0) { /* its segment has been swept at an earlier entry */
@@ -252,7 +263,7 @@ static int sweep(struct store *s, uint64_t clearing)
             if (r < 0 || (r = space_free(s, version)) < 0)
                 return r;
         }
-        if (slot == INDEX_SEGMENT_SLOTS && (r = append(s, 0, index_offset(word))) < 0)
+        if (slot == INDEX_SEGMENT_SLOTS && (r = history_let_go(s, index_offset(word))) < 0)
             return r;
     }
     log_set(s, at_word, cursor);
@@ -339,8 +350,10 @@ static APART int take_back_all(struct store *s, bool by_force)
 bool history_collect(struct store *s, bool by_force)
 {
     uint64_t head = peek(&ledger_of(s)->history_head), swept = peek(&ledger_of(s)->sweep);
-    return take_back_all(s, by_force) == 0 &&
-           (peek(&ledger_of(s)->history_head) != head || peek(&ledger_of(s)->sweep) != swept);
+    s->collecting = true;
+    int r = take_back_all(s, by_force);
+    s->collecting = s->let_go = false;
+    return r == 0 && (peek(&ledger_of(s)->history_head) != head || peek(&ledger_of(s)->sweep) != swept);
 }
 
 int history_alloc(struct store *s, uint64_t bytes, bool alone, uint64_t *offset)

@@ -22,10 +22,13 @@ int history_append(struct store *s, uint64_t made, uint64_t gone, enum record_ki
 /* A block that was put by, else a fresh one. -ENOSPC, -EUCLEAN. */
 int history_spare(struct store *s, enum spare which, uint64_t *offset);
 
+/* Queue a block that was read while taking back; or free it, in history_collect(). -ENOSPC, -EUCLEAN. */
+int history_let_go(struct store *s, uint64_t block);
+
 /* Is there more to be taken back than the history that is kept? */
 bool history_waiting(const struct store *s);
 
-/* Take back as much as the log has room for; false: there is nothing, or it is pinned. */
+/* In a transaction of its own: take back as much as the log has room for; false: there is nothing, or it is pinned. */
 bool history_collect(struct store *s, bool by_force);
 
 /* At the beginning of an operation: have room for its records; take back a little of what is older than the history

@@ -27,6 +27,8 @@ struct store {
     word_t heap_seen;         /* bytes of backed heap when we last looked, but for a page: there are never fewer */
     bool log_grown;           /* writer: the log has got more than its last page */
     bool starved;             /* writer: the last attempt to have more memory failed */
+    bool collecting;          /* writer: the open transaction only takes back, see history_let_go() ... */
+    bool let_go;              /* ... and has freed what it read */
 };
 
 #define QUICK_NEVER (UINT64_C(1) << 63)

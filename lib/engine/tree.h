@@ -97,9 +97,9 @@ static ALWAYS_INLINE void portion_prefetch(const struct store *s, const struct r
     }
 }
 
-/* Taking apart a tree that has been cleared: free the versions, queue the nodes. Goes on at *cursor, to be kept between
- * calls, 0 at first, for at most `budget` slots. INDEX_END: done. -ENOSPC: no room in the log or for the history, and
- * *cursor has not moved. */
+/* Taking apart a tree that has been cleared: free the versions, let the nodes go. Goes on at *cursor, to be kept
+ * between calls, 0 at first, for at most `budget` slots. INDEX_END: done. -ENOSPC: no room in the log or for the
+ * history, and *cursor has not moved. */
 APART int tree_sweep(struct store *s, uint64_t root, uint64_t *cursor, int budget);
 
 /* Where a cursor of tree_sweep() stands: the node's child or slot number at this level (0: the leaf's). */

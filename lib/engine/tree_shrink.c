@@ -92,7 +92,7 @@ static int find_cursor(const struct store *s, uint64_t root, uint64_t cursor, st
     return *leaf == NULL ? -EUCLEAN : 0;
 }
 
-/* What the cursor stands at is done: queue it, and what separates it from the next. INDEX_END: that was the root. */
+/* What the cursor stands at is done: let it go, and what separates it from the next. INDEX_END: that was the root. */
 static int carry(struct store *s, uint64_t root, unsigned level, struct inner *const *inner, uint64_t *cursor)
 {
     unsigned levels = (unsigned)tree_levels(root);
@@ -101,15 +101,15 @@ static int carry(struct store *s, uint64_t root, unsigned level, struct inner *c
     for (unsigned up = level + 1; up < levels; up++) {
         unsigned digit = tree_digit(*cursor, up);
         uint64_t child = peek(&inner[up]->children[digit]);
-        if (child != 0 && (r = history_append(s, 0, child, GONE_BLOCK)) < 0)
+        if (child != 0 && (r = history_let_go(s, child)) < 0)
             return r;
         *cursor &= ~((UINT64_C(1) << 6 * up) - 1);
         if (digit + 1 < count_of(peek(&inner[up]->head)) && digit + 1 < INNER_CHILDREN) {
             *cursor += UINT64_C(1) << 6 * up;
-            return history_append(s, 0, slot_version(peek(&inner[up]->separators[digit])), GONE_BLOCK);
+            return history_let_go(s, slot_version(peek(&inner[up]->separators[digit])));
         }
     }
-    r = history_append(s, 0, index_offset(root), GONE_BLOCK);
+    r = history_let_go(s, index_offset(root));
     return r < 0 ? r : INDEX_END;
 }
 
@@ -146,7 +146,7 @@ int tree_sweep(struct store *s, uint64_t root, uint64_t *cursor, int budget)
             return 0;
         uint64_t mark = s->log_count, here = *cursor;
         budget--;
-        if ((r = undo_reserve(s, 4 * SPACE_LOG)) == 0)
+        if ((r = undo_reserve(s, (3 + tree_levels(root)) * SPACE_LOG)) == 0)
             r = carry(s, root, (unsigned)level, inner, cursor);
         if (r == -ENOSPC) {
             *cursor = here;
