@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Room, from inside: what -ENOSPC means. A table that was cleared has room,
- * however full it had been; taking back what was in it is stopped before every
- * store.
+ * Room, from inside: what -ENOSPC means. It is said when no page is free and nothing can be taken back, and not
+ * otherwise: not in a table that was cleared, however full it had been, nor to a transaction because of what others
+ * have left behind. A full table of each type is led there as tests/torture.c does it, but by one thread; and taking
+ * back is stopped before every store.
  */
 #include "atomics.h"
 
@@ -30,6 +31,7 @@ static inline void set_really(word_t *word, uint64_t value)
 
 static enum heir_type table_type; /* of the tables to come */
 static struct store table;
+static struct rnd rnd;
 
 static struct store store_new(uint64_t bytes)
 {
@@ -72,13 +74,18 @@ static void whole(const struct store *s)
     CHECK(check_store(s, tell_wrong, NULL) == 0, "it is not whole");
 }
 
-/* ---- Writing as the library's calls do
- * ------------------------------------------------------------------ */
+/* ---- Writing as the library's calls do ------------------------------------------------------------------ */
 
 static const uint8_t bytes[8192];
 
-/* heir_put(), heir_del() outside of a transaction; value_len SIZE_MAX: delete.
- */
+static void begin(struct store *s)
+{
+    objects_abort(s);
+    objects_make_room(s);
+    objects_begin(s);
+}
+
+/* heir_put(), heir_del() outside of a transaction; value_len SIZE_MAX: delete. */
 static int alone(struct store *s, const void *key, size_t key_len, size_t value_len)
 {
     int r;
@@ -114,13 +121,15 @@ static void clear(void)
     objects_commit(&table);
 }
 
-/* ---- Cleared
- * --------------------------------------------------------------------------------------------
- */
+static uint64_t pages_free(const struct store *s)
+{
+    return undo_first_page(s) - s->heap_first - peek(&ledger_of(s)->pages_used);
+}
 
-/* Small objects in the order of random keys: those of one part of the index are
- * all over the heap, so that no page comes free with them. All the same there
- * is room again. */
+/* ---- Cleared -------------------------------------------------------------------------------------------- */
+
+/* Small objects in the order of random keys: those of one part of the index are all over the heap, so that no page
+ * comes free with them. All the same there is room again. */
 static void cleared_is_empty(void)
 {
     static const uint64_t sizes[] = {64 * KIB, 320 * KIB, 1 * MIB, 4 * MIB, 16 * MIB}, most[] = {10, 130, 1500};
@@ -151,8 +160,38 @@ static void cleared_is_empty(void)
     }
 }
 
-/* ---- Stopped while taking back
- * -------------------------------------------------------------------------- */
+/* A transaction is not refused because what was cleared is still being taken apart. */
+static void transaction_in_a_cleared_table(void)
+{
+    static const uint64_t sizes[] = {320 * KIB, 1 * MIB, 4 * MIB}, most[] = {10, 130, 490, 1570};
+    unsigned sweeping = 0;
+
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        for (unsigned n = 1; n <= 57; n += sizes[i] > MIB ? 28 : 8) {
+            for (size_t j = 0; j < sizeof most / sizeof *most; j++) {
+                uint64_t key = 0;
+                int r = 0;
+                table_new(sizes[i]);
+                fill_with(most[j]);
+                clear();
+                for (uint64_t one = UINT64_MAX; r == 0 && space_low(&table); one--)
+                    r = alone(&table, &one, sizeof one, 5);
+                CHECK_RC(r, 0);
+                sweeping += history_sweeping(&table);
+                begin(&table);
+                for (; r == 0 && key < n; key++)
+                    r = objects_put(&table, &key, sizeof key, bytes, 20, false);
+                CHECK(r == 0, "%lu KiB, change %lu of %u: %s", (unsigned long)(sizes[i] / KIB), (unsigned long)key, n,
+                      error_text(r));
+                objects_commit(&table);
+                store_end(&table);
+            }
+        }
+    }
+    CHECK(sweeping > 0);
+}
+
+/* ---- Stopped while taking back -------------------------------------------------------------------------- */
 
 static struct {
     bool on;
@@ -160,8 +199,7 @@ static struct {
     uint64_t stores, wrong;
 } stopped;
 
-/* Before every store: a successor rolls back, goes on taking back to the end,
- * and finds everything in its place. */
+/* Before every store: a successor rolls back, goes on taking back to the end, and finds everything in its place. */
 static void hook(word_t *word)
 {
     (void)word;
@@ -225,9 +263,8 @@ static void stopped_while_taking_back(void)
     CHECK(stopped.stores > 1000, "only %lu stores", (unsigned long)stopped.stores);
 }
 
-/* A cleared index, then deletions whose records need another chunk: it must not
- * be a page of that index, which is looked through again if this comes to
- * nothing. */
+/* A cleared index, then deletions whose records need another chunk: it must not be a page of that index, which is
+ * looked through again if this comes to nothing. */
 static void stopped_at_a_new_chunk(void)
 {
     memset(&stopped, 0, sizeof stopped);
@@ -251,14 +288,172 @@ static void stopped_at_a_new_chunk(void)
     CHECK_EQ(stopped.wrong, 0);
 }
 
+/* ---- Full ----------------------------------------------------------------------------------------------- */
+
+#define ACCOUNTS    128
+#define PAGES_A_PUT 8u /* what one put may need: what is put by, two nodes or segments, what leads to them, itself */
+
+static size_t account(char *key, uint64_t n)
+{
+    return (size_t)sprintf(key, "a%lu-%02lu", (unsigned long)(n / 16), (unsigned long)(n % 16));
+}
+
+static int accounts_anew(void)
+{
+    char key[24];
+    int r = objects_clear(&table);
+    for (uint64_t n = 0; r == 0 && n < ACCOUNTS && !bag(&table); n++)
+        r = objects_put(&table, key, account(key, n), bytes, 8, false);
+    return r;
+}
+
+static int random_changes(void)
+{
+    char key[24];
+    int r = 0;
+    for (uint64_t n = rnd_below(&rnd, 20); r == 0 && n > 0; n--) {
+        size_t len = account(key, rnd_below(&rnd, ACCOUNTS));
+        uint8_t note[64] = {0};
+        uint64_t random = rnd_next(&rnd);
+        memcpy(note, &random, sizeof random);
+        r = objects_put(&table, key, len, note, bag(&table) ? 17 + rnd_below(&rnd, 40) : 8, false);
+    }
+    for (uint64_t n = rnd_below(&rnd, rnd_below(&rnd, 20) ? 4 : 60); r == 0 && n > 0; n--) {
+        size_t len = (size_t)sprintf(key, "f%04d", (int)rnd_below(&rnd, 2000));
+        if (rnd_below(&rnd, 5) < 3)
+            r = objects_put(&table, key, len, bytes, rnd_below(&rnd, rnd_below(&rnd, 30) ? 200 : 6000), false);
+        else if ((r = objects_del(&table, key, len)) == -ENOENT)
+            r = 0;
+    }
+    return r;
+}
+
+struct names {
+    unsigned count;
+    struct {
+        char key[8];
+        size_t key_len, value_len;
+    } object[8];
+};
+
+static int note_name(const void *key, size_t key_len, const void *value, size_t value_len, void *arg)
+{
+    struct names *names = arg;
+    (void)value;
+    if (key_len > sizeof names->object[0].key)
+        return -EINVAL;
+    memcpy(names->object[names->count].key, key, key_len);
+    names->object[names->count].key_len = key_len;
+    names->object[names->count].value_len = value_len;
+    return ++names->count == sizeof names->object / sizeof names->object[0];
+}
+
+/* A table that refuses one small object when nobody holds the past: it is full of what lives; and can be emptied. */
+static void refused(struct store *s)
+{
+    static const struct walk_what all;
+    const struct ledger *l = ledger_of(s);
+    uint64_t objects = objects_committed(s);
+    bool copied;
+
+    CHECK_EQ(peek(&l->history_head), peek(&l->history_tail));
+    CHECK_EQ(peek(&l->sweep), 0);
+    CHECK(pages_free(s) < PAGES_A_PUT, "with %lu pages free", (unsigned long)pages_free(s));
+    for (bool first = true; objects != 0; first = false) {
+        struct names names = {.count = 0};
+        if (walk_copy(s, &all, 1, SIZE_MAX, &copied, note_name, &names) < 0 || names.count == 0) {
+            CHECK(false, "%lu objects are not found", (unsigned long)objects);
+            return;
+        }
+        for (unsigned i = 0; i < names.count; i++) {
+            int r = alone(s, names.object[i].key, names.object[i].key_len, SIZE_MAX);
+            if (r == -ENOENT && bag(s)) /* with one of the same key */
+                continue;
+            if (!CHECK(r == 0, "deleting from a full table: %s", error_text(r)))
+                return;
+        }
+        objects = objects_committed(s);
+        if (first) /* their room can be had again */
+            CHECK_RC(alone(s, names.object[0].key, names.object[0].key_len, names.object[0].value_len), 0);
+        if (first)
+            CHECK_RC(alone(s, names.object[0].key, names.object[0].key_len, SIZE_MAX), 0);
+    }
+    CHECK_RC(alone(s, "f", 1, 1), 0);
+    objects_collect(s);
+    uint64_t used = peek(&l->pages_used),
+             heap = pages_free(s) + used; /* a tree may keep empty nodes that were full when it was */
+    CHECK(used < 8 + heap / 4, "%lu pages of %lu are in use for one object", (unsigned long)used, (unsigned long)heap);
+    whole(s);
+}
+
+/* Writers who fail, some of which clear the table and some of which are killed before they have; readers who pin. */
+static void full_of_what_lives(void)
+{
+    static const uint64_t sizes[] = {64 * KIB, 320 * KIB, 1 * MIB};
+    unsigned held = 0, full = 0, refusals = 0, streak = 0, longest = 0;
+
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        table_new(sizes[i]);
+        struct store copy = store_new(sizes[i]);
+        begin(&table);
+        CHECK_RC(accounts_anew(), 0);
+        objects_commit(&table);
+        for (unsigned n = 0; n < 8000; n++) {
+            if (held == 0 && rnd_below(&rnd, 30) == 0)
+                held = 1 + (unsigned)rnd_below(&rnd, 200);
+            else if (held != 0)
+                held--;
+            if (held == 0 || peek(&page_of(&table)->pin_floor) == 0)
+                set_really(&page_of(&table)->pin_floor, held != 0 ? peek(&view_of(&table)->committed) : 0);
+            begin(&table);
+            int r = random_changes();
+            if (r == 0 && rnd_below(&rnd, 12) != 0) {
+                objects_commit(&table);
+                streak = 0;
+                continue;
+            }
+            objects_abort(&table);
+            if (r == 0)
+                continue;
+            CHECK_RC(r, -ENOSPC);
+            full++;
+            copy_to(&copy, &table);
+            set_really(&page_of(&copy)->pin_floor, 0);
+            if ((r = alone(&copy, "f", 1, 1)) != 0) {
+                CHECK_RC(r, -ENOSPC);
+                refusals++;
+                refused(&copy);
+            }
+            if (rnd_below(&rnd, 2) != 0)
+                continue;
+            begin(&table);
+            if ((r = accounts_anew()) == 0)
+                objects_commit(&table);
+            else
+                objects_abort(&table);
+            streak = bag(&table) ? streak + 1 : 0; /* it is empty now */
+            longest = streak > longest ? streak : longest;
+        }
+        whole(&table);
+        store_end(&copy);
+        store_end(&table);
+    }
+    printf("  %u times full, %u of them also for one byte\n", full, refusals);
+    CHECK(full > 0);
+    CHECK(longest < 10, "%u transactions in a row had no room in a table that was empty", longest);
+}
+
 static const struct test tests[] = {{"cleared is empty", cleared_is_empty},
+                                    {"transaction in a cleared table", transaction_in_a_cleared_table},
                                     {"stopped while taking back", stopped_while_taking_back},
                                     {"stopped at a new chunk", stopped_at_a_new_chunk},
+                                    {"full of what lives", full_of_what_lives},
                                     {0}};
 
 static int of_type(enum heir_type type)
 {
     table_type = type;
+    rnd = (struct rnd){test_seed};
     return 0;
 }
 

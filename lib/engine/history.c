@@ -399,9 +399,14 @@ static uint64_t halfway(struct store *s)
     return record->txn < committed ? record->txn : committed;
 }
 
+bool history_sweeping(const struct store *s)
+{
+    return peek(&ledger_of(s)->sweep) != 0;
+}
+
 bool history_waiting(const struct store *s)
 {
-    return kept(s) > keep(s) || peek(&ledger_of(s)->sweep) != 0;
+    return kept(s) > keep(s) || history_sweeping(s);
 }
 
 /* Let go of half of what is kept; is this transaction behind the horizon now? */
@@ -432,7 +437,8 @@ int history_reuse(struct store *s, uint64_t bytes, uint64_t *offset)
     return history_alloc(s, bytes, false, offset);
 }
 
-/* Take back what is more than the history kept. */
+/* Take back what is more than the history kept. All that a transaction takes back its log must be able to undo, so
+ * there it is not for this to use up a log that cannot grow: three quarters are left to the changes. */
 static APART int step(struct store *s)
 {
     uint64_t chunk;
@@ -441,7 +447,9 @@ static APART int step(struct store *s)
 
     if (record != NULL && record->txn > peek(&view_of(s)->horizon))
         raise_beyond(s, record->txn);
-    for (int i = 0; i < (s->keep == 0 ? LOW_RECORDS : STEP_RECORDS) && (r = take_back(s)) > 0; i++) {
+    for (int i = 0; i < (s->keep == 0 ? LOW_RECORDS : STEP_RECORDS) && s->log_count <= undo_most(s) / 4; i++) {
+        if ((r = take_back(s)) <= 0)
+            break;
     }
     return r < 0 && r != -ENOSPC ? r : 0; /* no room in the log for more: what was taken back counts */
 }

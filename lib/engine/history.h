@@ -28,6 +28,9 @@ int history_let_go(struct store *s, uint64_t block);
 /* Is there more to be taken back than the history that is kept? */
 bool history_waiting(const struct store *s);
 
+/* Is a cleared index being taken apart? */
+bool history_sweeping(const struct store *s);
+
 /* In a transaction of its own: take back as much as the log has room for; false: there is nothing, or it is pinned. */
 bool history_collect(struct store *s, bool by_force);
 

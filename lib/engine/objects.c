@@ -5,6 +5,8 @@
 #include "change.h"
 #include "probe.h"
 
+#define LOG_SHORT 4096u /* entries: a few steps of a sweep fill such a log */
+
 void objects_begin(struct store *s)
 {
     undo_begin(s);
@@ -59,7 +61,7 @@ bool objects_collect(struct store *s)
 
 void objects_make_room(struct store *s)
 {
-    if (!history_waiting(s) || !space_low(s))
+    if (!history_waiting(s) || !(space_low(s) || (history_sweeping(s) && undo_most(s) < LOG_SHORT)))
         return;
     collect_all(s, false);
     if (history_waiting(s) && space_low(s))

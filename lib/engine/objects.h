@@ -26,7 +26,7 @@ int objects_abort(struct store *s);
 APART bool objects_collect(struct store *s);
 
 /* Before a transaction of several changes: it cannot take back much by itself, for its log must be able to undo that.
- * So in a table that cannot grow, do it now. */
+ * So where the heap or the log cannot grow, do it now. */
 void objects_make_room(struct store *s);
 
 /* Each as the function of heir.h whose name it bears. */

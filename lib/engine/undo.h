@@ -45,6 +45,13 @@ static inline int undo_reserve(struct store *s, uint64_t n)
     return undo_grow(s, n);
 }
 
+/* Entries that the log may grow to, as the heap is now. */
+static inline uint64_t undo_most(const struct store *s)
+{
+    uint64_t heap = peek(&ledger_of(s)->frontier) * PAGE_BYTES;
+    return heap < s->bytes ? (s->bytes - heap) / sizeof(struct log_entry) : 0;
+}
+
 /* Entries stand before it, the first one nearest. */
 static inline struct log_entry *log_end(const struct store *s)
 {
