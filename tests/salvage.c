@@ -277,7 +277,7 @@ static void a_directory_of_one_segment(void)
 static void a_segment_of_zeros(void)
 {
     struct seen seen;
-    uint64_t lost, word;
+    uint64_t lost, word = 0;
 
     table = new_table(HEIR_SET);
     const uint64_t whole = get(&view_of(&table)->directory);
