@@ -694,11 +694,16 @@ static void same_hash(void)
 /* One who could not come home because of another who then went home himself is still found. */
 static void settling(void)
 {
-    word_t slots[INDEX_SEGMENT_SLOTS] = {0}, *last = &slots[63 * GROUP_SLOTS];
+    word_t from[INDEX_SEGMENT_SLOTS] = {0}, slots[INDEX_SEGMENT_SLOTS] = {0}, others[INDEX_SEGMENT_SLOTS] = {0};
+    word_t *last = &from[63 * GROUP_SLOTS];
+    struct strays strays[2];
     for (unsigned j = 0; j < GROUP_SLOTS; j++)
         set_really(&last[j], (j == 0 ? UINT64_C(62) : 63) << 32 | (j + 1));
-    set_really(&slots[0], UINT64_C(63) << 32 | 9);
-    settle(slots);
+    set_really(&from[0], UINT64_C(63) << 32 | 9);
+    distribute(from, 31, (word_t *[]){slots, others}, strays);
+    CHECK(strays[0].count == 2 && strays[1].count == 0);
+    settle(slots, &strays[0]);
+    last = &slots[63 * GROUP_SLOTS];
     CHECK_EQ(peek(&slots[62 * GROUP_SLOTS]), UINT64_C(62) << 32 | 1);
     CHECK_EQ(peek(&slots[0]), UINT64_C(63) << 32 | 9);
     CHECK(peek(&last[0]) != 0 && slot_version(peek(&last[0])) == 0);

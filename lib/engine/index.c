@@ -282,46 +282,59 @@ static int page_alloc(struct store *s, word_t **page, uint64_t *offset)
     return 0;
 }
 
-/* Which slots of a group hold keys whose home is another one, a bit each. Without a branch: any slot may be empty. */
-static unsigned away(const word_t *slots, unsigned g)
-{
-    unsigned away = 0;
-    for (unsigned j = 0; j < GROUP_SLOTS; j++) {
-        uint64_t slot = peek(&slots[g * GROUP_SLOTS + j]);
-        away |= ((unsigned)(slot_version(slot) != 0) & (unsigned)(slot_hash(slot) % SEGMENT_GROUPS != g)) << j;
-    }
-    return away;
-}
+/* Slots of a segment under construction that hold keys whose home is another group, in the order of the groups. */
+struct strays {
+    unsigned count;
+    uint16_t slots[INDEX_SEGMENT_SLOTS];
+};
 
-/* A segment under construction: nobody sees it yet, so slots may move. */
-static void settle(word_t *slots)
+/* Nobody sees the segment yet, so slots may move: nearer to home, if there is room by now. */
+static void settle(word_t *slots, struct strays *strays)
 {
-    for (unsigned there = 0; there < SEGMENT_GROUPS; there++) {
-        for (unsigned bits = away(slots, there); bits != 0; bits &= bits - 1) {
-            word_t *from = &slots[there * GROUP_SLOTS + (unsigned)__builtin_ctz(bits)];
-            for (unsigned g = slot_hash(peek(from)) % SEGMENT_GROUPS; g != there; g = (g + 1) % SEGMENT_GROUPS) {
-                unsigned j = 0;
-                while (j < GROUP_SLOTS && slot_version(peek(&slots[g * GROUP_SLOTS + j])) != 0)
-                    j++;
-                if (j < GROUP_SLOTS) {
-                    set(&slots[g * GROUP_SLOTS + j], peek(from));
-                    set(from, 0);
-                    break;
-                }
+    unsigned left = 0;
+
+    for (unsigned i = 0; i < strays->count; i++) {
+        unsigned at = strays->slots[i];
+        const uint64_t slot = peek(&slots[at]);
+        const unsigned home = slot_hash(slot) % SEGMENT_GROUPS;
+        for (unsigned g = home; g != at / GROUP_SLOTS; g = (g + 1) % SEGMENT_GROUPS) {
+            unsigned j = 0;
+            while (j < GROUP_SLOTS && slot_version(peek(&slots[g * GROUP_SLOTS + j])) != 0)
+                j++;
+            if (j < GROUP_SLOTS) {
+                set(&slots[g * GROUP_SLOTS + j], slot);
+                set(&slots[at], 0);
+                at = g * GROUP_SLOTS + j;
+                break;
             }
         }
+        strays->slots[left] = (uint16_t)at;
+        left += at / GROUP_SLOTS != home;
     }
     /* what still is away from home must be found: the groups before it have no slot that was never used */
-    for (unsigned there = 0; there < SEGMENT_GROUPS; there++) {
-        for (unsigned bits = away(slots, there); bits != 0; bits &= bits - 1) {
-            uint64_t slot = peek(&slots[there * GROUP_SLOTS + (unsigned)__builtin_ctz(bits)]);
-            for (unsigned g = slot_hash(slot) % SEGMENT_GROUPS; g != there; g = (g + 1) % SEGMENT_GROUPS) {
-                for (unsigned j = 0; j < GROUP_SLOTS; j++) {
-                    if (peek(&slots[g * GROUP_SLOTS + j]) == 0)
-                        set(&slots[g * GROUP_SLOTS + j], USED_BEFORE(g));
-                }
+    for (unsigned i = 0; i < left; i++) {
+        const unsigned there = strays->slots[i] / GROUP_SLOTS;
+        for (unsigned g = slot_hash(peek(&slots[strays->slots[i]])) % SEGMENT_GROUPS; g != there;
+             g = (g + 1) % SEGMENT_GROUPS) {
+            for (unsigned j = 0; j < GROUP_SLOTS; j++) {
+                if (peek(&slots[g * GROUP_SLOTS + j]) == 0)
+                    set(&slots[g * GROUP_SLOTS + j], USED_BEFORE(g));
             }
         }
+    }
+}
+
+/* The slots of a segment to the two that take its place, by this bit of their hashes. Which half it is must not be
+ * guessed; hardly any is away from home. */
+static void distribute(const word_t *from, unsigned bit, word_t *const to[2], struct strays strays[2])
+{
+    strays[0].count = strays[1].count = 0;
+    for (unsigned i = 0; i < INDEX_SEGMENT_SLOTS; i++) {
+        const uint64_t slot = peek(&from[i]), used = slot_version(slot) != 0 ? slot : 0;
+        const unsigned half = slot_hash(slot) >> bit & 1;
+        set(&to[half][i], used);
+        if (unlikely(slot_hash(slot) % SEGMENT_GROUPS != i / GROUP_SLOTS && used != 0))
+            strays[half].slots[strays[half].count++] = (uint16_t)i;
     }
 }
 
@@ -358,6 +371,7 @@ int index_split(struct store *s, uint32_t hash)
 {
     uint64_t halves[2], word, old;
     word_t *to[2], *from;
+    struct strays strays[2];
     int r = 0;
 
     for (int i = 0; i < 2; i++) {
@@ -371,13 +385,10 @@ int index_split(struct store *s, uint32_t hash)
         return r;
     /* doubling may have taken memory back, and with it emptied slots: only now the segment is looked at */
     old = word;
-    uint64_t depth = index_depth(old), bit = UINT64_C(1) << (INDEX_GROUP_BITS + depth);
-    for (unsigned i = 0; i < INDEX_SEGMENT_SLOTS; i++) {
-        uint64_t slot = peek(&from[i]);
-        set(&to[(slot_hash(slot) & bit) != 0][i], slot_version(slot) != 0 ? slot : 0);
-    }
-    settle(to[0]);
-    settle(to[1]);
+    uint64_t depth = index_depth(old);
+    distribute(from, INDEX_GROUP_BITS + (unsigned)depth, to, strays);
+    settle(to[0], &strays[0]);
+    settle(to[1], &strays[1]);
 
     uint64_t dir = peek(&view_of(s)->directory), entries = UINT64_C(1) << index_depth(dir);
     word_t *d = directory_at(s, dir);
