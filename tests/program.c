@@ -43,6 +43,7 @@ static void become(const char *path, const char *const argv[], const int fds[4],
     if (getppid() != parent)
         _exit(127);
     signal(SIGPIPE, SIG_DFL);
+    signal(SIGHUP, SIG_DFL); /* ignored when the tests run under nohup */
     int high[4]; /* first out of the way of 0 to 3 */
     for (int i = 0; i < 4; i++)
         high[i] = fds[i] < 0 ? -1 : fcntl(fds[i], F_DUPFD_CLOEXEC, 10);
