@@ -45,7 +45,7 @@ static inline void handle_read_begin(void)
 
 /* A read of a handle's mapping ends; all such reads have ended. For the thread sanitizer, which does not see into
  * liburcu, this says in its own words what RCU guarantees. */
-static inline void handle_read_end(struct heir_table *t)
+static inline void handle_read_ends(struct heir_table *t)
 {
 #ifdef HEIR_TSAN
     void __tsan_release(void *);
@@ -53,6 +53,21 @@ static inline void handle_read_end(struct heir_table *t)
 #else
     (void)t;
 #endif
+}
+
+static inline void handle_reads_ended(struct heir_table *t)
+{
+#ifdef HEIR_TSAN
+    void __tsan_acquire(void *);
+    __tsan_acquire(t);
+#else
+    (void)t;
+#endif
+}
+
+static inline void handle_read_end(struct heir_table *t)
+{
+    handle_read_ends(t);
     unsigned long *counter = rcu_counter();
     urcu_bp_smp_mb_slave();
     CMM_STORE_SHARED(*counter, *counter - URCU_BP_GP_COUNT);
@@ -76,25 +91,10 @@ static inline unsigned long *handle_read_quickly(void)
 
 static inline void handle_read_quickly_end(struct heir_table *t, unsigned long *counter)
 {
-#ifdef HEIR_TSAN
-    void __tsan_release(void *);
-    __tsan_release(t);
-#else
-    (void)t;
-#endif
+    handle_read_ends(t);
     cmm_barrier();
     CMM_STORE_SHARED(*counter, 0); /* of the phase only who is within a read need know */
     cmm_barrier();
-}
-
-static inline void handle_reads_ended(struct heir_table *t)
-{
-#ifdef HEIR_TSAN
-    void __tsan_acquire(void *);
-    __tsan_acquire(t);
-#else
-    (void)t;
-#endif
 }
 
 #endif
