@@ -20,9 +20,9 @@ extern __thread struct urcu_bp_reader **rcu_reader __attribute__((tls_model("ini
 extern __thread struct urcu_bp_reader **rcu_quick __attribute__((tls_model("initial-exec")));
 
 /* The reader's counter, its first member: the whole is not aligned as its type says. */
-static inline unsigned long *rcu_counter(void)
+static inline unsigned long *rcu_counter(struct urcu_bp_reader **reader)
 {
-    return (unsigned long *)(void *)*rcu_reader;
+    return (unsigned long *)(void *)*reader;
 }
 
 static inline void handle_read_begin(void)
@@ -33,7 +33,7 @@ static inline void handle_read_begin(void)
     }
     if (unlikely(*rcu_reader == NULL))
         urcu_bp_register();
-    unsigned long *counter = rcu_counter();
+    unsigned long *counter = rcu_counter(rcu_reader);
     cmm_barrier();
     if (likely((*counter & URCU_BP_GP_CTR_NEST_MASK) == 0)) {
         CMM_STORE_SHARED(*counter, CMM_LOAD_SHARED(urcu_bp_gp.ctr));
@@ -68,7 +68,7 @@ static inline void handle_reads_ended(struct heir_table *t)
 static inline void handle_read_end(struct heir_table *t)
 {
     handle_read_ends(t);
-    unsigned long *counter = rcu_counter();
+    unsigned long *counter = rcu_counter(rcu_reader);
     urcu_bp_smp_mb_slave();
     CMM_STORE_SHARED(*counter, *counter - URCU_BP_GP_COUNT);
     cmm_barrier();
@@ -81,7 +81,7 @@ static inline unsigned long *handle_read_quickly(void)
     struct urcu_bp_reader **reader = rcu_quick;
     if (unlikely(reader == NULL) || unlikely(*reader == NULL))
         return NULL;
-    unsigned long *counter = (unsigned long *)(void *)*reader;
+    unsigned long *counter = rcu_counter(reader);
     if (unlikely((*counter & URCU_BP_GP_CTR_NEST_MASK) != 0))
         return NULL;
     CMM_STORE_SHARED(*counter, CMM_LOAD_SHARED(urcu_bp_gp.ctr));

@@ -129,7 +129,7 @@ bool read_quick(const struct store *s, uint64_t key, void *value, size_t *value_
     const size_t len = version_value_len(v);
     if (unlikely(len > *value_len))
         return false;
-    if (unlikely(len > 64) && unlikely(len > QUICK_MOST))
+    if (unlikely(len > 64) && unlikely(len > QUICK_MOST)) /* 64 first: one comparison with that of racy_copy() */
         return false;
     racy_copy(value, v->data + sizeof key, len);
     atomic_thread_fence(memory_order_acquire); /* as in sight_check() */
