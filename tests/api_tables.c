@@ -380,13 +380,6 @@ static void control_without_keeper(void)
     CHECK_RC(heir_close(me), 0);
 }
 
-static int count_one(const void *key, size_t key_len, const void *value, size_t value_len, void *arg)
-{
-    (void)key, (void)key_len, (void)value, (void)value_len;
-    ++*(unsigned *)arg;
-    return 0;
-}
-
 /* What is large is read under a pin of the keeper's: a reader must not wait for one who is no more. */
 static void walk_without_keeper(void)
 {
@@ -394,13 +387,13 @@ static void walk_without_keeper(void)
     struct heir *me = begin(), *other = NULL;
     struct heir_table *table = created(me, "t"), *reader = NULL;
     static const char value[1000];
-    unsigned count = 0;
+    uint64_t count = 0;
     REQUIRE_RC(heir_open(&(struct heir_open_options){.timeout_ms = -1}, &other), 0);
     REQUIRE_RC(heir_attach(other, "t", &reader), 0);
     for (uint32_t i = 0; i < OBJECTS; i++)
         REQUIRE_RC(heir_put(table, &i, sizeof i, value, sizeof value), 0);
     keeper_kill(); /* of which the reader has not heard */
-    CHECK_RC(heir_foreach(reader, count_one, &count), 0);
+    CHECK_RC(heir_foreach(reader, visit_bytes, &count), 0);
     CHECK_EQ(count, OBJECTS);
     CHECK_RC(heir_close(other), 0);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Room, from inside: what -ENOSPC means. It is said when no page is free and nothing can be taken back, and not
- * otherwise: not in a table that was cleared, however full it had been, nor to a transaction because of what others
- * have left behind. A full table of each type is led there as tests/torture.c does it, but by one thread; and taking
- * back is stopped before every store.
+ * Room, from inside: what -ENOSPC means. It is said when fewer pages are free than one put may need and nothing can
+ * be taken back, and not otherwise: not in a table that was cleared, however full it had been, nor to a transaction
+ * because of what others have left behind. A full table of each type is led there as tests/torture.c does it, but by
+ * one thread; and taking back is stopped before every store.
  */
 #include "atomics.h"
 
@@ -290,8 +290,7 @@ static void stopped_at_a_new_chunk(void)
 
 /* ---- Full ----------------------------------------------------------------------------------------------- */
 
-#define ACCOUNTS    128
-#define PAGES_A_PUT 8u /* what one put may need: what is put by, two nodes or segments, what leads to them, itself */
+#define ACCOUNTS 128
 
 static size_t account(char *key, uint64_t n)
 {

@@ -288,19 +288,11 @@ static void a_segment_of_zeros(void)
     munmap(table.base, TABLE_BYTES);
 }
 
-static int count_one(const void *key, size_t key_len, const void *value, size_t value_len, void *arg)
-{
-    (void)key, (void)key_len, (void)value, (void)value_len;
-    ++*(unsigned *)arg;
-    return 0;
-}
-
 /* The writer sees its open transaction, everybody else the last commit: all of either. */
 static void an_open_transaction(void)
 {
     for (enum heir_type type = HEIR_SET; type <= HEIR_ORDERED_SET; type++) {
-        uint64_t lost = 7;
-        unsigned inside = 0, outside = 0;
+        uint64_t lost = 7, inside = 0, outside = 0;
         struct walk_what what = {.lost = &lost};
         bool copied;
         table = new_table(type);
@@ -308,10 +300,10 @@ static void an_open_transaction(void)
         for (unsigned i = 0; i < 3; i++)
             CHECK_RC(objects_put(&table, &i, sizeof i, "new", 3, true), 0);
         CHECK_RC(objects_del(&table, "key 00007", 9), 0);
-        CHECK_RC(walk_pinned(&table, table.txn, &what, count_one, &inside), 0);
-        CHECK(inside == OBJECTS + 2 && lost == 0, "%u, %lu lost", inside, (unsigned long)lost);
-        CHECK_RC(walk_copy(&table, &what, 1, SIZE_MAX, &copied, count_one, &outside), 0);
-        CHECK(outside == OBJECTS && lost == 0, "%u, %lu lost", outside, (unsigned long)lost);
+        CHECK_RC(walk_pinned(&table, table.txn, &what, visit_bytes, &inside), 0);
+        CHECK(inside == OBJECTS + 2 && lost == 0, "%lu, %lu lost", (unsigned long)inside, (unsigned long)lost);
+        CHECK_RC(walk_copy(&table, &what, 1, SIZE_MAX, &copied, visit_bytes, &outside), 0);
+        CHECK(outside == OBJECTS && lost == 0, "%lu, %lu lost", (unsigned long)outside, (unsigned long)lost);
         objects_commit(&table);
         munmap(table.base, TABLE_BYTES);
     }

@@ -116,6 +116,10 @@ bool check_bytes(const char *file, int line, const char *function, const void *a
                  const void *expected, size_t expected_len, const char *text);
 void check_required(const char *file, int line, const char *function, bool holds);
 
+/* What one put may need: what is put by, two nodes or segments, what leads to them, itself. A table with fewer free may
+ * refuse it. */
+#define PAGES_A_PUT 8u
+
 /* A heir_visit that reads every byte it is shown, and counts how often: *(uint64_t *)arg. */
 int visit_bytes(const void *key, size_t key_len, const void *value, size_t value_len, void *arg);
 

@@ -454,10 +454,9 @@ static void tell(struct heir_table *table, int t)
 
 /*
  * It has refused one small object, and nobody holds its past. That is right when all of it is in use by what lives:
- * nothing can be taken back any more, and less is left than one put may need, which is PAGES_A_PUT (what is put by, two
- * nodes or segments and what leads to them) beside the log's 32nd. And each object can be deleted, until there is room.
+ * nothing can be taken back any more, and less is left than one put may need, PAGES_A_PUT, beside the log's 32nd. And
+ * each object can be deleted, until there is room.
  */
-#define PAGES_A_PUT 8u
 static bool full_of_what_lives(struct heir_table *table, int t)
 {
     struct heir_info info = {0};
