@@ -714,7 +714,7 @@ static void settling(void)
 /* Changing any of these is a new LAYOUT_VERSION. */
 static void format_is_frozen(void)
 {
-    CHECK_EQ(LAYOUT_VERSION, 4);
+    CHECK_EQ(LAYOUT_VERSION, 5);
     CHECK_EQ(sizeof(struct table_page), 3536);
     CHECK_EQ(offsetof(struct table_page, transfers), 1104);
     CHECK_EQ(offsetof(struct transfer, data), 56);

@@ -16,7 +16,8 @@
  * fire. deaths.c: O16 every death in every state. heirs.c: O17 heir and data are set as one, O18 an heir that cannot is
  * none, O19 owner and heir die together, O20 chains of heirs, O21 an heir changed during a death, O22 given tables have
  * heirs, O23 many and large tables, O24 an heir in line,
- * O25 a gift without a keeper, to one who has been given to before.
+ * O25 a gift without a keeper, to one who has been given to before. ownership_line.c: O26 who stands in line hears all
+ * that it must.
  */
 #include "ownership.h"
 
@@ -584,6 +585,7 @@ int main(int argc, char **argv)
                                         {.name = "deaths", .tests = ownership_deaths},
                                         {.name = "fences", .tests = ownership_fences},
                                         {.name = "events", .tests = ownership_events},
+                                        {.name = "line", .tests = ownership_line},
                                         {.name = NULL}};
     return test_main(argc, argv, suites);
 }

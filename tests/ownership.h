@@ -8,5 +8,6 @@
 extern const struct test ownership_deaths[];
 extern const struct test ownership_fences[];
 extern const struct test ownership_events[];
+extern const struct test ownership_line[];
 
 #endif

@@ -25,7 +25,8 @@
 #define RETRY_MS   20  /* between two looks for a keeper */
 #define PROBE_MS   100 /* the same, when nobody waits for one but heir_wait() */
 #define CANCEL_MS  1000
-#define RINGS_MOST 64 /* unread; some 270 find room */
+#define RINGS_MOST 64    /* unread; some 270 find room */
+#define DOZE_MS    30000 /* without looking whether the connection is still there: whoever ends it rings, or is dead */
 
 uint64_t deadline_after(int timeout_ms)
 {
@@ -278,6 +279,28 @@ static void sleep_for_arrivals(struct heir *c, uint64_t rung, int timeout_ms)
     bell_wake(c->page);
 }
 
+/*
+ * For a claim in line. It is granted in shared memory, and then the bell is rung: sleeping on that is quicker than on
+ * the connection, which others may read meanwhile. Whatever the keeper sends by that, it rings, too; also when it
+ * closes it, and when another keeper has come.
+ */
+static void doze(struct heir *c, const struct pending *p, uint64_t rung, uint64_t deadline)
+{
+    uint64_t soon = deadline_after(DOZE_MS);
+
+    bell_doze_begin(c->page);
+    if (!c->reading)
+        receive(c); /* what has come before that; else whoever polls does, and would not be woken if it were gone */
+    if (!p->done && bell_count(c->page) == rung) {
+        c->dozing = true;
+        pthread_mutex_unlock(&c->lock);
+        bell_doze(c->page, rung, deadline < soon ? deadline : soon);
+        pthread_mutex_lock(&c->lock);
+        c->dozing = false;
+    }
+    bell_doze_end(c->page);
+}
+
 static void wait_arrival(struct heir *c, uint64_t deadline)
 {
     if (deadline == FOREVER) {
@@ -339,16 +362,19 @@ static int await(struct heir *c, struct pending *p, uint64_t deadline)
         int left = deadline_left_ms(deadline);
         if (left == 0)
             return -ETIMEDOUT;
-        if (c->reading) {
+        if (p->table != NULL && !c->dozing) {
+            if (!call_spin(c, rung, deadline))
+                doze(c, p, rung, deadline);
+        } else if (c->reading) {
             wait_arrival(c, deadline);
             continue;
-        }
-        c->reading = true;
-        if (p->table == NULL || !call_spin(c, rung, deadline))
+        } else {
+            c->reading = true;
             sleep_for_arrivals(c, rung, left);
-        c->reading = false;
-        close_lost(c);
-        if (!ours_by_now(c, p)) /* else the reply is for whoever reads next, to be thrown away */
+            c->reading = false;
+            close_lost(c);
+        }
+        if (!ours_by_now(c, p) && !c->reading) /* else the reply is for whoever reads next, to be thrown away */
             receive(c);
         pthread_cond_broadcast(&c->arrived);
     }

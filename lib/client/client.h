@@ -81,6 +81,7 @@ struct heir {
     uint64_t drained; /* count of the bell when its descriptor was last read */
     uint64_t rung;    /* count of the bell as of the last look at the owned set */
     bool reading;     /* a thread polls the socket, for all */
+    bool dozing;      /* a thread with a claim in line sleeps on the bell's count */
     bool connecting;  /* a thread is at it */
     bool orphan;      /* the keeper does not know us */
     uint32_t serial;

@@ -24,8 +24,7 @@
  * held: who is about to sleep has looked at the events before, and has said so before letting the lock go. */
 static void ring_myself(struct heir *c)
 {
-    if (get(&c->page->asleep) != 0)
-        bell_ring_sleepers(c->bell);
+    bell_rouse_sleepers(c->page, c->bell);
 }
 
 void event_polled(struct heir *c)

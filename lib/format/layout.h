@@ -36,7 +36,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-#define LAYOUT_VERSION 4u
+#define LAYOUT_VERSION 5u
 #define TABLE_MAGIC    UINT64_C(0x31656c6261746568) /* "hetable1" */
 #define CLIENT_MAGIC   UINT64_C(0x31746e65696c6368) /* "hclient1" */
 #define SPACE_MAGIC    UINT64_C(0x3165636170736568) /* "hespace1" */
@@ -278,7 +278,7 @@ struct client_page {
     word_t owned_room;  /* 168: entries backed by memory. Monotone */
     /* the doorbell: see bell.h */
     word_t rung;   /* 176: how often it has been rung */
-    word_t asleep; /* 184: threads that sleep, and want their descriptor to be rung, too */
+    word_t asleep; /* 184: threads that sleep, and in which way */
     /* 192: the life mutex. Locked by the client's thread from heir_open on */
     union {
         pthread_mutex_t mutex;

@@ -9,6 +9,7 @@
  * What is none of these and not whole is set aside: named in the log, left alone, and refused with -EUCLEAN.
  */
 #include "atomics.h"
+#include "bell.h"
 #include "owner.h"
 #include "robust.h"
 #include "shm.h"
@@ -119,6 +120,7 @@ static int adopt_client(struct heir_keeper *k, const char *name, int fd, uint64_
     if (get(&k->space->next_client) <= c->id)
         set(&k->space->next_client, c->id + 1);
     process_watch(k, c, NULL);
+    bell_ring_dozer(page); /* it has not heard of the end of the keeper before */
     return 0;
 }
 
@@ -208,9 +210,14 @@ int adopt_all(struct heir_keeper *k)
 
 static int purge_client(struct heir_keeper *k, const char *name, int fd, uint64_t bytes)
 {
-    (void)fd;
-    (void)bytes;
+    struct client_page *page = bytes == CLIENT_PAGE_BYTES ? shm_map(fd, PAGE_BYTES, true) : NULL;
+
     remove_object(k, 'c', name);
+    if (page == NULL)
+        return 0;
+    if (shm_populate(page, PAGE_BYTES) == 0)
+        bell_ring_dozer(page); /* it may wait for a table that is no more */
+    munmap(page, PAGE_BYTES);
     return 0;
 }
 

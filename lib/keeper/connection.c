@@ -2,6 +2,7 @@
 /* Connections: accepting, receiving, replying, closing. Whatever comes in is a request of full length, or the end of
  * the connection. */
 #include "atomics.h"
+#include "bell.h"
 #include "robust.h"
 #include "shm.h"
 #include "state.h"
@@ -76,6 +77,7 @@ void connection_close(struct heir_keeper *k, struct connection *c)
     if (client == NULL)
         return;
     client->connection = NULL;
+    bell_ring_dozer(client->page);
     reign_drop_claims(k, client);
     /* The second sign of a death, for when watchers are short: look whether the client lives. One that was only on its
      * way in is gone. */
@@ -155,6 +157,8 @@ void connection_reply_with(struct connection *c, const struct wire_request *q, s
     /* A client that does not read loses its connection, which the event loop notices; it can come again. */
     if (wire_send(c->fd, reply, sizeof *reply, fds, count) < 0)
         shutdown(c->fd, SHUT_RDWR);
+    if (c->client != NULL)
+        bell_ring_dozer(c->client->page);
 }
 
 void connection_reply(struct connection *c, const struct wire_request *q, struct wire_reply *reply, int fd)

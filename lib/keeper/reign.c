@@ -170,7 +170,8 @@ void reign_put_off(struct heir_keeper *k, struct keeper_table *t)
 /* Without its bell: who sleeps is woken when the mutex has been let go, by reign_passed(). */
 static struct party party_of(struct keeper_client *c)
 {
-    return (struct party){.id = c != NULL ? c->id : HEIR_KEEPER, .page = c != NULL ? c->page : NULL, .bell = -1};
+    return (struct party){
+        .id = c != NULL ? c->id : HEIR_KEEPER, .page = c != NULL ? c->page : NULL, .bell = -1, .later = true};
 }
 
 int reign_transfer(struct heir_keeper *k, struct keeper_table *t, struct keeper_client *to, const struct passing *how)
@@ -259,8 +260,10 @@ void reign_passed(struct heir_keeper *k, struct keeper_table *t)
 {
     struct keeper_client *owner = table_owner(k, t);
 
+    if (owner != NULL)
+        bell_rouse_dozer(owner->page);
     if (!reign_answer_owner(k, t) && owner != NULL) /* else the reply wakes it */
-        bell_rouse(owner->page, owner->bell);
+        bell_rouse_sleepers(owner->page, owner->bell);
     journal_transfer(k, t);
 }
 

@@ -145,7 +145,10 @@ int owner_pass(struct table_page *page, const struct party *from, const struct p
     transfer_write(page, (uint64_t)(entry + 1), how);
     owner_switch(page, to->id, how->reason);
     if (to->page != NULL) {
-        bell_ring(to->page, to->bell);
+        if (to->later)
+            bell_count_up(to->page);
+        else
+            bell_ring(to->page, to->bell);
         if (get_ordered(&to->page->dead) != 0) { /* who raised it may have read the set before we were in it */
             transfer_write(page, left, &(struct passing){.reason = how->reason});
             owner_switch(page, from->id, how->reason);

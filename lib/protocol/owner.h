@@ -58,6 +58,7 @@ struct party {
     uint64_t id;
     struct client_page *page;
     int bell;
+    bool later; /* it is roused when the mutex has been let go: only its bell is counted up */
 };
 
 struct passing {

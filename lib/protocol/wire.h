@@ -16,7 +16,7 @@
 #include <stdbool.h>
 
 #define WIRE_MAGIC   0x72696568u /* "heir" */
-#define WIRE_VERSION 3u
+#define WIRE_VERSION 4u
 
 enum wire_type {
     WIRE_HELLO = 1, /* name; id and secret: I am this client, come again */
