@@ -71,7 +71,7 @@ static void all_states(struct plan plan)
             }
         }
     }
-    CHECK_RC(heir_ping(NULL, &status), 0);
+    CHECK_RC(test_ping(&status), 0);
     CHECK_EQ(status.clients, DEATH_SURVIVORS);
     CHECK_EQ(status.tables, 2);
     munmap(stage, sizeof *stage);

@@ -40,7 +40,7 @@ static void started_and_stopped(void)
             before[1] = count_threads(0);
         }
         REQUIRE_RC(heir_keeper_start(NULL, &keeper), 0);
-        CHECK_RC(heir_ping(NULL, &status), 0);
+        CHECK_RC(test_ping(&status), 0);
         CHECK_EQ(status.pid, getpid());
         CHECK_EQ(status.deaths, 0);
         heir_keeper_stop(keeper);
@@ -132,7 +132,7 @@ static void logs_a_death(void)
     CHECK_EQ(event.undone, 1);
     CHECK_RC(heir_has(event.table, "k", 1), -ENOENT);
     struct heir_keeper_status status = {0};
-    CHECK_RC(heir_ping(NULL, &status), 0);
+    CHECK_RC(test_ping(&status), 0);
     CHECK_EQ(status.deaths, 1);
     CHECK(status.transfers >= 1);
     test_close(me);
@@ -199,7 +199,7 @@ static void only_one(void)
     memcpy(world.ns, other_ns, sizeof ns);
     CHECK_EQ(shm_count(""), 0); /* one that did not start leaves nothing */
     memcpy(world.ns, ns, sizeof ns);
-    CHECK_RC(heir_ping(NULL, &status), 0); /* none of them has hurt the first */
+    CHECK_RC(test_ping(&status), 0); /* none of them has hurt the first */
     CHECK_EQ(status.pid, keeper_pid());
     CHECK_EQ(status.tables, 1);
     CHECK_RC(heir_has(table, "k", 1), 0);
@@ -300,7 +300,7 @@ static void many_clients_come_and_go(void)
         }
         struct heir_keeper_status status = {.clients = 99};
         for (int64_t end = now_ms() + patience(PATIENCE); status.clients && now_ms() < end;)
-            CHECK_RC(heir_ping(NULL, &status), 0);
+            CHECK_RC(test_ping(&status), 0);
         CHECK_EQ(status.clients, 0);
         CHECK_EQ(status.deaths, 5 * (round + 1));
         CHECK_EQ(shm_count("c."), 0);

@@ -141,7 +141,7 @@ static void damaged_tables(void)
     REQUIRE_EQ(keeper_start(NULL), 0);
     check_good_ones();
     struct heir_keeper_status status = {0};
-    CHECK_RC(heir_ping(NULL, &status), 0);
+    CHECK_RC(test_ping(&status), 0);
     CHECK(status.damaged >= DAMAGES - 2 && status.damaged <= DAMAGES, "%d set aside", (int)status.damaged);
     struct agent *b = agent_new("b");
     for (int i = 0; i < DAMAGES; i++) {

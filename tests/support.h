@@ -158,6 +158,10 @@ void shm_path(char *path, size_t size, const char *kind, const char *name); /* "
  * when there is none. */
 struct heir *test_open(const char *role);
 void test_close(struct heir *client);
+/* heir_ping() without a deadline, for what is not about deadlines: a machine that stands still for longer than any of
+ * them must not look like a keeper that is not there. One that never answers runs into the suite's own limit. */
+struct heir_keeper_status;
+int test_ping(struct heir_keeper_status *status);
 
 int count_fds(pid_t pid); /* 0: this process */
 int count_threads(pid_t pid);

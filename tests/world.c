@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <heir/admin.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -219,6 +220,11 @@ void test_close(struct heir *client)
         if (client && clients[i] == client)
             clients[i] = NULL;
     CHECK_RC(heir_close(client), 0);
+}
+
+int test_ping(struct heir_keeper_status *status)
+{
+    return heir_ping(&(struct heir_open_options){.timeout_ms = -1}, status);
 }
 
 /* ---- Begin, end --------------------------------------------------------------------------------------- */
