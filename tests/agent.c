@@ -6,7 +6,6 @@
 #include "support.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -363,16 +362,11 @@ int agent_send(struct agent *agent, const char *format, ...)
 
 int agent_answer(struct agent *agent, int ms)
 {
-    int64_t end = now_ms() + patience(ms);
-    struct pollfd wait = {.fd = agent->fd, .events = POLLIN};
+    struct waiting it = waiting_begin(ms);
     if (agent->fd < 0)
         return AGENT_DEAD;
     for (;;) {
-        int64_t left = end - now_ms();
-        int got = poll(&wait, 1, left < 0 ? 0 : (int)left);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
+        if (!await_readable(agent->fd, &it))
             return AGENT_HUNG;
         ssize_t n = recv(agent->fd, &agent->answer, sizeof agent->answer, 0);
         if (n < 0 && errno == EINTR)

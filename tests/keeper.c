@@ -8,7 +8,6 @@
 #include <ctype.h>
 #include <heir/admin.h>
 #include <heir/keeper.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -269,9 +268,9 @@ static void notifies(void)
     setenv("NOTIFY_SOCKET", here.sun_path, 1);
     CHECK_EQ(keeper_start(NULL), 0);
     unsetenv("NOTIFY_SOCKET");
-    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    struct waiting it = waiting_begin(PATIENCE);
     bool ready = false;
-    while (!ready && poll(&wait, 1, patience(PATIENCE)) == 1) {
+    while (!ready && await_readable(fd, &it)) {
         ssize_t n = recv(fd, text, sizeof text - 1, 0);
         text[n > 0 ? n : 0] = 0;
         ready = strstr(text, "READY=1") != NULL;
@@ -299,7 +298,7 @@ static void many_clients_come_and_go(void)
             agent_kill(agent[i]);
         }
         struct heir_keeper_status status = {.clients = 99};
-        for (int64_t end = now_ms() + patience(PATIENCE); status.clients && now_ms() < end;)
+        for (struct waiting it = waiting_begin(PATIENCE); status.clients && waiting_round(&it) > 0;)
             CHECK_RC(test_ping(&status), 0);
         CHECK_EQ(status.clients, 0);
         CHECK_EQ(status.deaths, 5 * (round + 1));

@@ -75,9 +75,9 @@ static bool comes_to(const char *name, uint64_t owner)
 
 static bool line_has(const char *name, uint64_t waiting)
 {
-    int64_t end = now_ms() + patience(PATIENCE);
+    struct waiting it = waiting_begin(PATIENCE);
     while (look(name).waiting != waiting)
-        if (now_ms() > end)
+        if (waiting_round(&it) == 0)
             return false;
     return true;
 }
@@ -251,7 +251,7 @@ static void no_event_is_lost(void)
             transfers += rc == 0 && b->answer.event.type == HEIR_EVENT_TRANSFER;
         }
         REQUIRE_EQ(keeper_start(NULL), 0);
-        for (int64_t end = now_ms() + patience(PATIENCE) / 2; transfers == 0 && now_ms() < end;) {
+        for (struct waiting it = waiting_begin(PATIENCE / 2); transfers == 0 && waiting_round(&it) > 0;) {
             rc = agent_do(b, "wait 100");
             if (rc == 0 && b->answer.event.type == HEIR_EVENT_TRANSFER) {
                 transfers++;

@@ -6,7 +6,6 @@
 #include "support.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -44,7 +43,7 @@ static void become(const char *path, const char *const argv[], const int fds[4],
         _exit(127);
     signal(SIGPIPE, SIG_DFL);
     signal(SIGHUP, SIG_DFL); /* ignored when the tests run under nohup */
-    int high[4]; /* first out of the way of 0 to 3 */
+    int high[4];             /* first out of the way of 0 to 3 */
     for (int i = 0; i < 4; i++)
         high[i] = fds[i] < 0 ? -1 : fcntl(fds[i], F_DUPFD_CLOEXEC, 10);
     for (int i = 0; i < 4; i++)
@@ -133,15 +132,10 @@ int program_write(struct program *program, const char *text)
 }
 
 /* Read what is there into the buffer: 0, -EPIPE at the end, PROGRAM_HUNG. */
-static int more(struct program *program, int64_t end)
+static int more(struct program *program, struct waiting *it)
 {
-    struct pollfd wait = {.fd = program->out, .events = POLLIN};
     for (;;) {
-        int64_t left = end - now_ms();
-        int got = poll(&wait, 1, left < 0 ? 0 : (int)left);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
+        if (!await_readable(program->out, it))
             return PROGRAM_HUNG;
         ssize_t n = read(program->out, program->buffer + program->have, sizeof program->buffer - program->have);
         if (n < 0 && (errno == EINTR || errno == EAGAIN))
@@ -155,12 +149,12 @@ static int more(struct program *program, int64_t end)
 
 int program_line(struct program *program, char *line, size_t size, int ms)
 {
-    int64_t end = now_ms() + patience(ms);
+    struct waiting it = waiting_begin(ms);
     for (;;) {
         char *newline = memchr(program->buffer, '\n', program->have);
         size_t len = newline ? (size_t)(newline - program->buffer) : program->have;
         bool full = program->have == sizeof program->buffer;
-        int rc = newline || full ? 0 : more(program, end);
+        int rc = newline || full ? 0 : more(program, &it);
         if (rc == 0 && !newline && !full)
             continue;
         if (rc && (rc != -EPIPE || len == 0))
@@ -205,10 +199,10 @@ int program_run(const char *const argv[], const char *input, struct output *outp
     program_close_in(program);
     size_t len = 0;
     int rc = 0;
-    int64_t end = now_ms() + patience(2 * PATIENCE);
+    struct waiting it = waiting_begin(2 * PATIENCE);
     while (rc == 0) {
         program->have = 0;
-        rc = more(program, end);
+        rc = more(program, &it);
         size_t n = program->have < sizeof output->out - 1 - len ? program->have : sizeof output->out - 1 - len;
         memcpy(output->out + len, program->buffer, n);
         len += n;

@@ -11,6 +11,7 @@
 
 #include <CUnit/Basic.h>
 #include <dirent.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -64,16 +65,40 @@ double test_seconds(double normal)
     return seconds > 0 ? seconds : share > 0 && share < 1 ? normal * share : normal;
 }
 
+struct waiting waiting_begin(int ms)
+{
+    return (struct waiting){.left = patience(ms), .since = now_ms()};
+}
+
+int waiting_round(struct waiting *it)
+{
+    int64_t now = now_ms(), past = now - it->since;
+    it->left -= past < ROUND_MS ? past : ROUND_MS;
+    it->since = now;
+    return it->left <= 0 ? 0 : it->left < ROUND_MS ? (int)it->left : ROUND_MS;
+}
+
 bool wait_until(condition *holds, void *arg, int ms)
 {
-    int64_t end = now_ms() + patience(ms);
+    struct waiting it = waiting_begin(ms);
     for (;;) {
         if (holds(arg))
             return true;
-        if (now_ms() >= end)
+        if (waiting_round(&it) == 0)
             return false;
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
+}
+
+bool await_readable(int fd, struct waiting *it)
+{
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    int round, got;
+    do {
+        round = waiting_round(it);
+        got = poll(&wait, 1, round);
+    } while ((got == 0 && round > 0) || (got < 0 && errno == EINTR));
+    return got > 0;
 }
 
 struct end {

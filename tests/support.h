@@ -88,6 +88,18 @@ uint64_t rnd_below(struct rnd *rnd, uint64_t end); /* 0 .. end-1 */
 #define PATIENCE 10000 /* ms until something that must happen counts as hanging */
 int patience(int ms);  /* longer under a sanitizer, or by HEIR_TEST_PATIENCE=FACTOR */
 int64_t now_ms(void);  /* CLOCK_MONOTONIC */
+/*
+ * A wait with PATIENCE, in rounds. Of what passes between two of them no more than ROUND_MS is counted: a machine that
+ * stood still for longer (its processes frozen, a virtual machine paused) has shown nothing of whom we wait for, who
+ * stood still, too.
+ */
+#define ROUND_MS 500
+struct waiting {
+    int64_t left, since;
+};
+struct waiting waiting_begin(int ms);            /* of PATIENCE's kind */
+int waiting_round(struct waiting *it);           /* how long the next round may take, in ms; 0: the last look */
+bool await_readable(int fd, struct waiting *it); /* or at its end; false when that never came */
 typedef bool condition(void *arg);
 bool wait_until(condition *holds, void *arg, int ms); /* looks every millisecond; false when it never came true */
 

@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <heir/admin.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,10 +118,9 @@ static int start(const char *const extra[])
     close(pipes[1]);
     int rc = heird ? 0 : -ENOENT;
     if (heird) {
-        struct pollfd ready = {.fd = pipes[0], .events = POLLIN};
+        struct waiting it = waiting_begin(PATIENCE);
         char line[256];
-        int got = poll(&ready, 1, patience(PATIENCE));
-        if (got <= 0)
+        if (!await_readable(pipes[0], &it))
             rc = -ETIME;
         else if (read(pipes[0], line, sizeof line) <= 0)
             rc = -ECHILD;
