@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -641,13 +642,18 @@ static int fork_meanwhile(struct agent_self *self, void *arg)
         pid_t pid = fork();
         if (pid == 0) {
             struct heir *mine;
-            alarm((unsigned)patience(PATIENCE) / 2000);
             _exit(open_noted(&mine, "child") == 0 && heir_close(mine) == 0 ? 0 : 1);
         }
-        if (pid < 0 || waitpid(pid, &status, 0) < 0)
+        int pidfd = pid > 0 ? pidfd_open(pid, 0) : -1;
+        struct waiting it = waiting_begin(PATIENCE / 2);
+        bool hung = pidfd >= 0 && !await_readable(pidfd, &it);
+        if (hung)
+            kill(pid, SIGKILL);
+        if (pidfd < 0 || waitpid(pid, &status, 0) < 0)
             rc = -errno;
         else if (status != 0)
-            rc = WIFSIGNALED(status) ? AGENT_HUNG : -ECHILD;
+            rc = hung ? AGENT_HUNG : -ECHILD;
+        close(pidfd);
     }
     enough = true;
     for (size_t i = 0; i < 3; i++)
