@@ -78,7 +78,7 @@ static void on_point(const char *file, int line)
 
 int open_as(struct hands *h, const char *role)
 {
-    return heir_open(&(struct heir_open_options){.name = role, .timeout_ms = END_MS}, &h->client);
+    return heir_open(&(struct heir_open_options){.name = role, .timeout_ms = -1}, &h->client);
 }
 
 void collect(struct hands *h, int timeout_ms)
@@ -269,9 +269,9 @@ static bool fail(struct performance *p, const char *format, ...)
 static bool await_stage(enum who who, enum stage stage, int ms)
 {
     struct actor *a = &cast->actor[who];
-    for (int64_t end = now_ms() + ms; a->pid != 0 && a->stage < stage; usleep(100)) {
+    for (struct waiting it = waiting_begin(ms); a->pid != 0 && a->stage < stage; usleep(100)) {
         notice_deaths();
-        if (now_ms() > end)
+        if (waiting_round(&it) == 0)
             return false;
     }
     return true;
@@ -314,10 +314,10 @@ static void follow_keeper(const struct plan *plan)
     }
 }
 
-/* Play all parts to their end. */
-static bool play_to_the_end(const struct plan *plan, struct performance *p)
+/* Play all parts to their end; false: somebody does not come to it. */
+static bool play_to_the_end(const struct plan *plan)
 {
-    int64_t end = now_ms() + patience(END_MS);
+    struct waiting it = waiting_begin(END_MS);
     const struct actor *k = &cast->actor[KEEPER];
     for (;;) {
         follow_keeper(plan);
@@ -326,9 +326,8 @@ static bool play_to_the_end(const struct plan *plan, struct performance *p)
             done = done && (cast->actor[who].pid == 0 || cast->actor[who].stage == DONE);
         if (done)
             return true;
-        if (now_ms() > end)
-            return fail(p, "hung: keeper %u, worker %u, other %u", k->stage, cast->actor[WORKER].stage,
-                        cast->actor[OTHER].stage);
+        if (waiting_round(&it) == 0)
+            return false;
         usleep(100);
     }
 }
@@ -365,15 +364,26 @@ static int who_is(uint64_t id)
     return -1;
 }
 
+static bool hung(struct performance *p)
+{
+    struct heir_info info = {0};
+    int owner = info_of(&info) ? who_is(info.owner) : -2;
+    return fail(p, "hung: keeper %u, worker %u, other %u, and %s owns the table", cast->actor[KEEPER].stage,
+                cast->actor[WORKER].stage, cast->actor[OTHER].stage,
+                owner >= 0    ? who_text[owner]
+                : owner == -1 ? "one who is dead"
+                              : "nobody");
+}
+
 static int probe(enum who who)
 {
     struct actor *a = &cast->actor[who];
     uint32_t number = ++a->probe;
-    for (int64_t end = now_ms() + patience(END_MS); a->probed != number; usleep(100)) {
+    for (struct waiting it = waiting_begin(END_MS); a->probed != number; usleep(100)) {
         notice_deaths();
         if (a->pid == 0)
             return -ESRCH; /* it was being killed, by force */
-        if (now_ms() > end)
+        if (waiting_round(&it) == 0)
             return -ETIME;
     }
     return a->probe_result;
@@ -417,7 +427,8 @@ static bool settled(const struct plan *plan, struct performance *p)
         return fail(p, "the dead client %lu owns the table in epoch %lu", (unsigned long)info.owner,
                     (unsigned long)info.epoch);
     if (must >= 0 && owner != must)
-        return fail(p, "%s owns the table, not %s", who_text[owner], who_text[must]);
+        return fail(p, "%s owns the table, not %s, whose act returned %s", who_text[owner], who_text[must],
+                    error_text(cast->actor[must].result));
     for (enum who who = WORKER; who < ACTORS; who++) {
         const struct actor *a = &cast->actor[who];
         if (a->pid == 0 || a->gone)
@@ -521,7 +532,7 @@ static struct performance perform(const struct plan *plan)
     memset(cast, 0, sizeof *cast);
     for (enum who who = KEEPER; who < ACTORS; who++) {
         enter(scene, who, false);
-        if (!await_stage(who, READY, patience(END_MS)) || cast->actor[who].pid == 0 || cast->actor[who].result != 0) {
+        if (!await_stage(who, READY, END_MS) || cast->actor[who].pid == 0 || cast->actor[who].result != 0) {
             fail(&p, "%s cannot begin: %s", who_text[who], error_text(cast->actor[who].result));
             goto end;
         }
@@ -551,7 +562,7 @@ static struct performance perform(const struct plan *plan)
             kill_actor(plan->parked);
         cast->actor[plan->parked].go = 1;
     }
-    bool ended = play_to_the_end(plan, &p);
+    bool ended = play_to_the_end(plan) || hung(&p);
     for (enum who who = KEEPER; who < ACTORS; who++) {
         p.points[who] = cast->actor[who].count > p.points[who] ? cast->actor[who].count : p.points[who];
         disarm(who);
@@ -562,14 +573,14 @@ static struct performance perform(const struct plan *plan)
         }
         p.died = plan->victim < ACTORS && p.points[plan->victim] >= plan->die_at;
         struct performance look;
-        int64_t end = now_ms() + patience(END_MS);
+        struct waiting it = waiting_begin(END_MS);
         do { /* it settles by itself */
             look = (struct performance){0};
             if (settled(plan, &look))
                 break;
             usleep(1000);
             follow_keeper(plan);
-        } while (now_ms() < end);
+        } while (waiting_round(&it) > 0);
         if (look.problem[0] != '\0')
             fail(&p, "%s", look.problem);
         events_in_order(&p);

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The scenes that points.c plays: who does what, and how it must end. */
+/* The scenes that points.c plays: who does what, and how it must end. No act has a deadline of its own: who does not
+ * come to an end is found out by the one who looks on. */
 #include "points.h"
 
 #include <heir/admin.h>
 #include <heir/inspect.h>
 #include <signal.h>
 #include <unistd.h>
-
-#define FOREVER_MS 8000 /* longer than any end of a scene may take */
 
 static bool alive(const struct cast *c, enum who who)
 {
@@ -82,7 +81,7 @@ static int open_and_close(struct hands *h)
 static int claim(struct hands *h)
 {
     const struct heir_table_options options = {.max_bytes = 1 << 20};
-    int rc = heir_claim(h->client, "t", &options, FOREVER_MS, &h->table);
+    int rc = heir_claim(h->client, "t", &options, -1, &h->table);
     return rc != 0 ? rc : count(h);
 }
 
@@ -150,7 +149,7 @@ static bool may_come(enum who from)
 static int receive_from(struct hands *h, enum who from)
 {
     uint32_t before = me->events;
-    for (int64_t end = now_ms() + FOREVER_MS; now_ms() < end && me->events == before && may_come(from);)
+    while (me->events == before && may_come(from))
         collect(h, 5);
     return me->events != before ? count(h) : -ETIMEDOUT;
 }
@@ -217,14 +216,14 @@ static int pin(struct hands *h)
 static int revoke_it(struct hands *h)
 {
     (void)h;
-    int rc = heir_revoke(&(struct heir_open_options){.timeout_ms = FOREVER_MS}, "t", false);
+    int rc = heir_revoke(&(struct heir_open_options){.timeout_ms = -1}, "t", false);
     return rc == -EALREADY ? 0 : rc;
 }
 
 static int revoke_by_force(struct hands *h)
 {
     (void)h;
-    int rc = heir_revoke(&(struct heir_open_options){.timeout_ms = FOREVER_MS}, "t", true);
+    int rc = heir_revoke(&(struct heir_open_options){.timeout_ms = -1}, "t", true);
     return rc == -EALREADY ? 0 : rc;
 }
 
