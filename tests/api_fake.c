@@ -10,6 +10,7 @@
 #include <heir/admin.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,6 +21,8 @@
 #include <unistd.h>
 
 enum how { NO_ACCEPT, SILENT, HANG_UP, HANG_UP_LATER, GARBAGE, EMPTY, HUGE_PACKET, ECHO, ECHO_CHANGED, ECHO_FDS };
+
+static _Atomic int *visits; /* of the one that hangs up at once */
 
 static struct sockaddr_un address(void)
 {
@@ -50,6 +53,7 @@ static void be_false(int listener, enum how how, size_t at, struct rnd rnd)
         if (fd < 0)
             _exit(1);
         if (how == HANG_UP) {
+            atomic_fetch_add(visits, 1);
             close(fd);
             continue;
         }
@@ -82,6 +86,10 @@ static pid_t false_keeper(enum how how, size_t at, struct rnd *rnd)
     int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     unlink(world.socket);
     REQUIRE(bind(listener, (struct sockaddr *)&here, sizeof here) == 0 && listen(listener, 16) == 0);
+    if (visits == NULL)
+        visits = mmap(NULL, sizeof *visits, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(visits != MAP_FAILED);
+    atomic_store(visits, 0);
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
@@ -140,6 +148,27 @@ static void false_keepers(void)
             end_false_keeper(pid);
             CHECK(count_fds(0) == fds, "kind %zu leaves %d descriptors", i, count_fds(0) - fds);
         }
+}
+
+/* As one does that is short of descriptors: whoever tries again does so at leisure, and not for ever. */
+static void hangs_up_at_once(void)
+{
+    const struct heir_open_options options = {.timeout_ms = 500};
+    struct rnd rnd = {test_seed};
+    struct heir *client;
+    pid_t pid = false_keeper(HANG_UP, 0, &rnd);
+    CHECK_RC(heir_open(&options, &client), -ECONNREFUSED);
+    CHECK(atomic_load(visits) > 1 && atomic_load(visits) < 50, "%d visits", atomic_load(visits));
+    end_false_keeper(pid);
+    REQUIRE_EQ(keeper_start(NULL), 0);
+    REQUIRE_RC(heir_open(&options, &client), 0);
+    CHECK_EQ(keeper_stop(), 0);
+    pid = false_keeper(HANG_UP, 0, &rnd); /* one that has known another keeper */
+    CHECK_RC(heir_claim(client, "t", NULL, 500, &(struct heir_table *){NULL}), -ETIMEDOUT);
+    CHECK(atomic_load(visits) > 1 && atomic_load(visits) < 50, "%d visits", atomic_load(visits));
+    end_false_keeper(pid);
+    CHECK_RC(heir_close(client), 0);
+    world.expect_rest = true;
 }
 
 static void other_version(void)
@@ -269,6 +298,7 @@ static void keeper_has_silent_visitors(void)
 }
 
 const struct test api_fake[] = {{"false keepers", false_keepers},
+                                {"a keeper that hangs up", hangs_up_at_once},
                                 {"a keeper of another version", other_version},
                                 {"a keeper that gets garbage", keeper_gets_garbage},
                                 {"a keeper with silent visitors", keeper_has_silent_visitors},

@@ -62,14 +62,21 @@ static int connect_once(const char *path)
     return r;
 }
 
+bool link_retry(uint64_t deadline)
+{
+    if (deadline_left_ms(deadline) == 0)
+        return false;
+    nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000}, NULL);
+    return true;
+}
+
 int link_open(const char *path, uint64_t deadline)
 {
-    for (;;) {
-        int fd = connect_once(path);
-        if (fd != -ECONNREFUSED || deadline_left_ms(deadline) == 0)
-            return fd;
-        nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000}, NULL);
-    }
+    int fd;
+    do
+        fd = connect_once(path);
+    while (fd == -ECONNREFUSED && link_retry(deadline));
+    return fd;
 }
 
 static void sign(struct wire_request *q, uint32_t serial)
@@ -417,7 +424,7 @@ static int connect_again(struct heir *c, uint64_t deadline)
             close(fd);
             fd = -1;
         }
-        if (r != -ECONNREFUSED || deadline_left_ms(deadline) == 0)
+        if (r != -ECONNREFUSED || !link_retry(deadline))
             break;
     }
     pthread_mutex_lock(&c->lock);

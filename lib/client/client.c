@@ -155,7 +155,7 @@ static int open_client(struct heir *c, const struct heir_open_options *o)
         if (c->page != NULL)
             munmap(c->page, CLIENT_PAGE_BYTES);
         c->page = NULL;
-    } while (r == -ECONNREFUSED && deadline_left_ms(deadline) != 0);
+    } while (r == -ECONNREFUSED && link_retry(deadline)); /* one that is short of descriptors hangs up, too */
     return r;
 }
 

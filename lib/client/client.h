@@ -106,6 +106,7 @@ int deadline_left_ms(uint64_t deadline); /* for poll(): -1 for ever, 0 over */
 
 /* Without a client: connect, and one request with its reply. -ECONNREFUSED, -EACCES, -EPROTONOSUPPORT, ... */
 int link_open(const char *path, uint64_t deadline);
+bool link_retry(uint64_t deadline); /* sleep before the next look for a keeper; false: it is too late for one */
 int link_ask(int socket, struct wire_request *q, int fd, uint64_t deadline, struct wire_reply *reply, int *reply_fd);
 
 /* Ask the keeper, waiting for one if there is none. *fd (may be NULL): a descriptor that came with the reply. Returns
