@@ -19,10 +19,12 @@ static void before_load(void);
 
 #define TABLE_BYTES (UINT64_C(1) << 20)
 #define KEY         UINT64_C(0x0123456789abcdef)
+#define OTHERS      200 /* in a tree */
 
 static struct store table;
 static void (*act)(void); /* before load number `at_load`; NULL: nothing */
 static unsigned loads, at_load;
+static unsigned apart; /* in a tree: from which bit on keys differ; 32: all have the same slice */
 
 static void before_load(void)
 {
@@ -55,8 +57,20 @@ static void go_on(void)
     objects_collect(&table);
 }
 
+/* The first state: the key, and in a tree so many others that it has two levels. */
+static void fill(enum heir_type type)
+{
+    objects_begin(&table);
+    for (uint64_t i = 0, key; i < (type == HEIR_SET ? 1 : OTHERS); i++) {
+        key = KEY ^ i << apart;
+        CHECK_RC(objects_put(&table, &key, sizeof key, &(uint64_t){1}, sizeof(uint64_t), false), 0);
+    }
+    objects_commit(&table);
+    CHECK(type == HEIR_SET || tree_levels(view_of(&table)->directory) == 2);
+}
+
 /* Read with this happening before load number n. false: there is no such load. */
-static bool read_beside(void (*what)(void), unsigned n, bool *read, uint64_t *value)
+static bool read_beside(enum heir_type type, void (*what)(void), unsigned n, bool *read, uint64_t *value)
 {
     size_t len = sizeof *value;
     struct store reader;
@@ -66,11 +80,13 @@ static bool read_beside(void (*what)(void), unsigned n, bool *read, uint64_t *va
     REQUIRE(table.base != MAP_FAILED);
     page_of(&table)->max_bytes = TABLE_BYTES;
     page_of(&table)->hash_seed = table.seed;
+    page_of(&table)->type = type;
     REQUIRE_RC(objects_format(&table), 0);
-    write(1, true);
-    CHECK_RC(read_get(&table, &(uint64_t){KEY}, sizeof KEY, value, &len), 0); /* so that it knows what is backed */
+    fill(type);
     reader = table;
-    reader.quick_from = table.heap_first * PAGE_BYTES;
+    reader.heap_seen = TABLE_BYTES - (table.heap_first + 1) * PAGE_BYTES; /* all of it is backed */
+    reader.quick_from = type == HEIR_SET ? table.heap_first * PAGE_BYTES : QUICK_NEVER;
+    reader.quick_tree_from = type == HEIR_SET ? QUICK_NEVER : table.heap_first * PAGE_BYTES;
     *value = 0;
     at_load = n;
     loads = 0;
@@ -81,13 +97,13 @@ static bool read_beside(void (*what)(void), unsigned n, bool *read, uint64_t *va
     return acted;
 }
 
-static void rolled_back(void)
+static void rolled_back(enum heir_type type)
 {
     unsigned n = 0, noticed = 0;
     uint64_t value;
     bool read, noticing = false;
 
-    for (; read_beside(roll_back, n, &read, &value); n++) {
+    for (; read_beside(type, roll_back, n, &read, &value); n++) {
         CHECK(!read || value == 1, "load %u: %lu", n, (unsigned long)value);
         CHECK(!noticing || !read, "load %u: it has not noticed", n);
         noticing = noticing || !read; /* from when it has looked at the count on */
@@ -99,13 +115,13 @@ static void rolled_back(void)
     munmap(table.base, TABLE_BYTES);
 }
 
-static void horizon_raised(void)
+static void horizon_raised(enum heir_type type)
 {
     unsigned n = 0, noticed = 0, late = 0;
     uint64_t value;
     bool read;
 
-    for (; read_beside(go_on, n, &read, &value); n++) {
+    for (; read_beside(type, go_on, n, &read, &value); n++) {
         CHECK(get(&view_of(&table)->horizon) > 1, "load %u: the state before can still be read", n);
         CHECK(!read || value == 1 || value == 2, "load %u: %lu", n, (unsigned long)value);
         if (read && value == 1)
@@ -118,7 +134,33 @@ static void horizon_raised(void)
     munmap(table.base, TABLE_BYTES);
 }
 
-static const struct test all[] = {{"a rollback", rolled_back}, {"the horizon", horizon_raised}, {NULL, NULL}};
+static void set_rolled_back(void)
+{
+    rolled_back(HEIR_SET);
+}
+
+static void set_horizon(void)
+{
+    horizon_raised(HEIR_SET);
+}
+
+static void tree_rolled_back(void)
+{
+    for (apart = 0; apart <= 32; apart += 32)
+        rolled_back(HEIR_ORDERED_SET);
+}
+
+static void tree_horizon(void)
+{
+    for (apart = 0; apart <= 32; apart += 32)
+        horizon_raised(HEIR_ORDERED_SET);
+}
+
+static const struct test all[] = {{"a rollback", set_rolled_back},
+                                  {"the horizon", set_horizon},
+                                  {"a rollback, in a tree", tree_rolled_back},
+                                  {"the horizon, in a tree", tree_horizon},
+                                  {NULL, NULL}};
 
 int main(int argc, char **argv)
 {

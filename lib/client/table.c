@@ -37,11 +37,10 @@ static int check_page(const struct table_page *page, uint64_t bytes)
     return 0;
 }
 
-/* Does whoever may read it look for any key of 8 bytes in a hash index? */
+/* Does whoever may read it look for any key of 8 bytes? */
 static bool plain(const struct table_page *page)
 {
-    return page->type == HEIR_SET && page->access != HEIR_PRIVATE &&
-           (page->key_size == 0 || page->key_size == sizeof(uint64_t));
+    return page->access != HEIR_PRIVATE && (page->key_size == 0 || page->key_size == sizeof(uint64_t));
 }
 
 int mapping_new(int fd, bool writable, const struct mapping *old, struct mapping **mapping)
@@ -67,7 +66,10 @@ int mapping_new(int fd, bool writable, const struct mapping *old, struct mapping
         goto failed;
     m->reader.heap_first = m->writer.heap_first = page_of(&m->reader)->heap_first;
     m->reader.seed = m->writer.seed = page_of(&m->reader)->hash_seed;
-    m->reader.quick_from = plain(page_of(&m->reader)) ? m->reader.heap_first * PAGE_BYTES : QUICK_NEVER;
+    const uint64_t quick_from = plain(page_of(&m->reader)) ? m->reader.heap_first * PAGE_BYTES : QUICK_NEVER;
+    const uint32_t type = page_of(&m->reader)->type;
+    m->reader.quick_from = type == HEIR_SET ? quick_from : QUICK_NEVER;
+    m->reader.quick_tree_from = type == HEIR_ORDERED_SET ? quick_from : QUICK_NEVER;
     *mapping = m;
     return 0;
 failed:

@@ -10,6 +10,7 @@
  */
 #include "read.h"
 #include "bag.h"
+#include "tree_glance.h"
 
 struct sight sight_now(const struct store *s)
 {
@@ -99,7 +100,7 @@ static int read_at(const struct store *s, uint64_t snap, const void *key, size_t
     return r == 0 && room != NULL ? copy_out(s, v, whole_key(s, key_len), value, *room, len) : r;
 }
 
-/* A read of a large table waits for memory twice, for the group and for the version, and most of that time the
+/* A read of a large table waits for memory twice, for group or leaf and for the version, and most of that time the
  * processor could spend on the reads that come next, if they fitted into what it has begun at once: some three hundred
  * instructions, and some hundred loads, which run out first. So no load is done twice here, nothing is called, for
  * which registers would have to be saved, and whatever is unusual is left to others.
@@ -108,15 +109,14 @@ static int read_at(const struct store *s, uint64_t snap, const void *key, size_t
  * transaction has changed has a version, or an end, that no committed state knows, or is not in the newest index. */
 #define QUICK_MOST (PAGE_BYTES - version_bytes(sizeof(uint64_t), 0))
 
-bool read_quick(const struct store *s, uint64_t key, void *value, size_t *value_len)
+static ALWAYS_INLINE bool read_glance(const struct store *s, uint64_t from, bool tree, uint64_t key, void *value,
+                                      size_t *value_len)
 {
-    const struct reach reach = {s->base, s->quick_from, peek(&s->heap_seen)};
-    if (unlikely(reach.from >= QUICK_NEVER))
-        return false;
+    const struct reach reach = {s->base, from, peek(&s->heap_seen)};
     const struct view *view = &((const struct table_page *)reach.base)->view;
-    const uint32_t hash = index_hash(s, &key, sizeof key);
+    const uint32_t hash = tree ? 0 : index_hash(s, &key, sizeof key);
     const uint64_t rollbacks = get(&view->rollbacks), snap = get(&view->committed);
-    const struct version *v = index_glance(reach, view, hash, key);
+    const struct version *v = tree ? tree_glance(reach, view, key) : index_glance(reach, view, hash, key);
 
     if (unlikely(v == NULL))
         return false;
@@ -139,6 +139,15 @@ bool read_quick(const struct store *s, uint64_t key, void *value, size_t *value_
         return false;
     *value_len = len;
     return true;
+}
+
+bool read_quick(const struct store *s, uint64_t key, void *value, size_t *value_len)
+{
+    if (likely(s->quick_from < QUICK_NEVER))
+        return read_glance(s, s->quick_from, false, key, value, value_len);
+    if (likely(s->quick_tree_from < QUICK_NEVER))
+        return read_glance(s, s->quick_tree_from, true, key, value, value_len);
+    return false;
 }
 
 int read_get(const struct store *s, const void *key, size_t key_len, void *value, size_t *value_len)

@@ -35,9 +35,10 @@ int sight_gone(const struct store *s);
 /* Copy a value out. value_len as in heir_get(). -ENOENT, -ENOBUFS, -EUCLEAN. */
 int read_get(const struct store *s, const void *key, size_t key_len, void *value, size_t *value_len);
 
-/* The commonest read: an object of a set, by a key of 8 bytes, that has been there since the last commit and is where
- * it is looked for first; in so few steps that a processor begins with the next read while it waits for the memory of
- * this one. false: it may be another case, and nothing is known. *value_len must be the room, and is the length then.
+/* The commonest read: an object of a set, ordered or not, by a key of 8 bytes, that has been there since the last
+ * commit and is where it is looked for first; in so few steps that a processor begins with the next read while it waits
+ * for the memory of this one. false: it may be another case, and nothing is known. *value_len must be the room, and is
+ * the length then.
  */
 bool read_quick(const struct store *s, uint64_t key, void *value, size_t *value_len);
 

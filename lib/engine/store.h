@@ -18,7 +18,8 @@ struct store {
     uint64_t bytes;           /* of the mapping: max_bytes */
     uint64_t heap_first;      /* page; checked when the table was mapped */
     uint64_t seed;            /* of the key hash */
-    uint64_t quick_from;      /* reader: heap_first in bytes; QUICK_NEVER: read_quick() has nothing to find here */
+    uint64_t quick_from;      /* reader: heap_first in bytes; QUICK_NEVER: there is no hash index for read_quick() */
+    uint64_t quick_tree_from; /* the same of a tree */
     uint64_t txn;             /* writer: number of the open transaction, 0: none */
     uint64_t log_count;       /* writer: copy of ledger.log_count */
     struct log_entry *log_at; /* writer: its newest entry, or its end */

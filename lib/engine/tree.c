@@ -97,13 +97,6 @@ static inline int child_for(const struct store *s, const struct inner *node, uin
     return child_among_equals(s, node, low, high, wanted, key, len, before);
 }
 
-/* Have a node's lines brought into the cache together: searching in it would ask for them one by one. */
-static ALWAYS_INLINE void prefetch_node(const struct store *s, uint64_t offset, uint64_t bytes)
-{
-    for (uint64_t line = 0; line < bytes; line += 64)
-        __builtin_prefetch((const void *)((uintptr_t)s->base + offset + line)); /* of any offset: it is a hint */
-}
-
 int way_find(const struct store *s, uint64_t root, const uint8_t *key, size_t len, bool before, struct way *way)
 {
     uint64_t levels = tree_levels(root), offset = index_offset(root);
@@ -135,9 +128,9 @@ int way_find(const struct store *s, uint64_t root, const uint8_t *key, size_t le
         if (offset == 0)
             return 0;
         if (levels == 2)
-            prefetch_node(s, offset, sizeof(struct leaf));
+            node_prefetch(s->base, offset, sizeof(struct leaf));
         else
-            prefetch_node(s, offset, sizeof(struct inner));
+            node_prefetch(s->base, offset, sizeof(struct inner));
     }
     if (offset == 0)
         return 0;
@@ -215,9 +208,9 @@ static inline int leaf_for(const struct store *s, uint64_t root, const uint8_t *
         if (unlikely((offset = get(&node->children[index])) == 0))
             return 0;
         if (levels == 2)
-            prefetch_node(s, offset, sizeof(struct leaf));
+            node_prefetch(s->base, offset, sizeof(struct leaf));
         else if (levels == 3)
-            prefetch_node(s, offset, sizeof(struct inner)); /* those above are few, and in the cache */
+            node_prefetch(s->base, offset, sizeof(struct inner)); /* those above are few, and in the cache */
     }
     if (unlikely(offset == 0))
         return 0;
@@ -348,7 +341,7 @@ static int portion_of(const struct store *s, const struct range *range, const st
         return 0;
     if (!p->last && beside < children) {
         uint64_t offset = get(&p->parent->children[beside]);
-        prefetch_node(s, offset, sizeof *leaf);
+        node_prefetch(s->base, offset, sizeof *leaf);
         p->beside = at(s, offset, sizeof *leaf);
     }
     /* An end of the range has slices here only if it lies between the leaf's bounds. */
