@@ -26,7 +26,7 @@ static void table_new(enum heir_type type)
     page_of(&table)->type = type;
     REQUIRE_RC(objects_format(&table), 0);
     reader = table;
-    reader.heap_seen = TABLE_BYTES - (table.heap_first + 1) * PAGE_BYTES; /* all of it is backed */
+    reader.heap_reach = TABLE_BYTES - (table.heap_first + 1) * PAGE_BYTES; /* all of it is backed */
     reader.quick_from = type == HEIR_SET ? table.heap_first * PAGE_BYTES : QUICK_NEVER;
     reader.quick_tree_from = type == HEIR_SET ? QUICK_NEVER : table.heap_first * PAGE_BYTES;
 }
@@ -134,6 +134,37 @@ static void tree_found(void)
     all_found(HEIR_ORDERED_SET);
 }
 
+/* A small table, of which no more is mapped than is backed. */
+static void few_found(enum heir_type type)
+{
+    uint64_t objects = 0, missing = 0;
+
+    rnd = (struct rnd){test_seed};
+    table_new(type);
+    for (uint64_t n = 0; n < 200; n++) {
+        keys[n] = key_random(n);
+        put_key(keys[n], 0);
+        uint8_t *end = table.base + readable(&table), *log = table.base + get(&ledger_of(&table)->log_floor);
+        REQUIRE(mprotect(end, (size_t)(log - end), PROT_NONE) == 0);
+        CHECK(at_careful(&reader, table.heap_first * PAGE_BYTES, 1));
+        for (uint64_t i = 0; i <= n; i++, objects++)
+            missing += !quickly(keys[i], 0);
+        REQUIRE(mprotect(end, (size_t)(log - end), PROT_READ | PROT_WRITE) == 0);
+    }
+    CHECK(missing * 5 < objects, "%lu of %lu are not found", (long)missing, (long)objects);
+    munmap(table.base, table.bytes);
+}
+
+static void set_few_found(void)
+{
+    few_found(HEIR_SET);
+}
+
+static void tree_few_found(void)
+{
+    few_found(HEIR_ORDERED_SET);
+}
+
 /* Objects come, change and go, and keys that are longer and shorter are between them. */
 static void changing(enum heir_type type)
 {
@@ -191,6 +222,8 @@ static void tree_changing(void)
 
 static const struct test all[] = {{"all of a set", set_found},
                                   {"all of a tree", tree_found},
+                                  {"a small set", set_few_found},
+                                  {"a small tree", tree_few_found},
                                   {"a set that changes", set_changing},
                                   {"a tree that changes", tree_changing},
                                   {NULL, NULL}};

@@ -193,10 +193,11 @@ const struct version *index_glance(struct reach reach, const struct view *v, uin
 
     if (unlikely(!within(reach, entry)))
         return NULL;
-    const uint64_t segment = index_offset(get((word_t *)(void *)(reach.base + entry)));
-    if (unlikely(!within(reach, segment)))
+    const uint64_t home = index_offset(get((word_t *)(void *)(reach.base + entry))) +
+                          hash % SEGMENT_GROUPS * GROUP_SLOTS * sizeof(word_t);
+    if (unlikely(!within(reach, home)))
         return NULL;
-    const word_t *group = (word_t *)(void *)(reach.base + segment) + hash % SEGMENT_GROUPS * GROUP_SLOTS;
+    const word_t *group = (word_t *)(void *)(reach.base + home);
     const unsigned same = group_scan(group, hash).same;
     if (unlikely(same == 0))
         return NULL;

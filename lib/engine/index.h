@@ -61,8 +61,8 @@ int index_peek(const struct store *s, uint64_t snap, uint32_t hash, const void *
                struct version **version);
 
 /* In the newest index, for a key of 8 bytes that is where it is looked for first; in as few steps as can be. NULL:
- * perhaps not there. What it returns is a version with these bytes, of whatever length its key is; a page is backed
- * from there on. */
+ * perhaps not there. What it returns is a version with these bytes, of whatever length its key is. GLANCE_BYTES
+ * are backed from there on. */
 const struct version *index_glance(struct reach reach, const struct view *v, uint32_t hash, uint64_t key);
 
 /* The directory word for state `snap`. */

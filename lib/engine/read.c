@@ -107,12 +107,14 @@ static int read_at(const struct store *s, uint64_t snap, const void *key, size_t
  *
  * Whether this thread has a transaction open need not be asked, nor whether the table has been cleared: what an open
  * transaction has changed has a version, or an end, that no committed state knows, or is not in the newest index. */
-#define QUICK_MOST (PAGE_BYTES - version_bytes(sizeof(uint64_t), 0))
+#define QUICK_VALUE 64u /* a value for which it need not be asked whether it is backed */
+
+static_assert(GLANCE_BYTES >= sizeof(struct version) + sizeof(uint64_t) + QUICK_VALUE, "it is backed");
 
 static ALWAYS_INLINE bool read_glance(const struct store *s, uint64_t from, bool tree, uint64_t key, void *value,
                                       size_t *value_len)
 {
-    const struct reach reach = {s->base, from, peek(&s->heap_seen)};
+    const struct reach reach = {s->base, from, peek(&s->heap_reach)};
     const struct view *view = &((const struct table_page *)reach.base)->view;
     const uint32_t hash = tree ? 0 : index_hash(s, &key, sizeof key);
     const uint64_t rollbacks = get(&view->rollbacks), snap = get(&view->committed);
@@ -129,7 +131,8 @@ static ALWAYS_INLINE bool read_glance(const struct store *s, uint64_t from, bool
     const size_t len = version_value_len(v);
     if (unlikely(len > *value_len))
         return false;
-    if (unlikely(len > 64) && unlikely(len > QUICK_MOST)) /* 64 first: one comparison with that of racy_copy() */
+    if (unlikely(len > QUICK_VALUE) && /* which is one comparison with that of racy_copy() */
+        unlikely(!backed_upto(reach, (uint64_t)(v->data - reach.base) + sizeof key + len)))
         return false;
     racy_copy(value, v->data + sizeof key, len);
     atomic_thread_fence(memory_order_acquire); /* as in sight_check() */

@@ -26,6 +26,7 @@ struct store {
     struct record *next;      /* writer: where the next record of the history goes; NULL: to be looked up */
     uint64_t keep;            /* writer: records of history to keep, as of the last history_step() */
     word_t heap_seen;         /* bytes of backed heap when we last looked, but for a page: there are never fewer */
+    word_t heap_reach;        /* the same but for GLANCE_BYTES; 0: less than a page more */
     bool log_grown;           /* writer: the log has got more than its last page */
     bool starved;             /* writer: the last attempt to have more memory failed */
     bool collecting;          /* writer: the open transaction only takes back, see history_let_go() ... */
@@ -80,7 +81,8 @@ static inline void *at(const struct store *s, uint64_t offset, uint64_t bytes)
 }
 
 /* What at() compares with, looked at once, for who gives up where it would look more closely. Of what begins within it
- * a page is backed. */
+ * GLANCE_BYTES are backed. */
+#define GLANCE_BYTES 1024u
 struct reach {
     uint8_t *base;
     uint64_t from, bytes;
@@ -89,6 +91,12 @@ struct reach {
 static inline bool within(struct reach r, uint64_t offset)
 {
     return likely(offset - r.from < r.bytes);
+}
+
+/* Is what is before that offset backed? Of the first bytes it may say that it is not. */
+static inline bool backed_upto(struct reach r, uint64_t end)
+{
+    return within(r, end - GLANCE_BYTES);
 }
 
 /* And back. */

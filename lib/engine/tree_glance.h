@@ -88,6 +88,7 @@ static ALWAYS_INLINE unsigned tail_scan(const word_t *tail, uint32_t slice)
 }
 
 static_assert(TAIL_MOST == 8, "so many may be behind the sorted ones");
+static_assert(sizeof(struct leaf) + TAIL_MOST * sizeof(word_t) <= GLANCE_BYTES, "it is backed");
 
 /* Its bytes as a number that compares as they do. */
 static inline uint64_t number_of(uint64_t key)
@@ -179,6 +180,7 @@ static ALWAYS_INLINE const word_t *word_before(const struct inner *node, uint64_
 }
 
 static_assert(offsetof(struct inner, separators) == (INNER_CHILDREN + 1) * sizeof(word_t), "a child is before them");
+static_assert(sizeof(struct inner) <= GLANCE_BYTES, "it is backed");
 
 /* As index_glance(). */
 static ALWAYS_INLINE const struct version *tree_glance(struct reach reach, const struct view *v, uint64_t key)
