@@ -410,6 +410,60 @@ static void huge_pages(void)
     }
 }
 
+/* Bytes of the table's file that have memory. */
+static uint64_t backed(const char *table)
+{
+    char path[160];
+    struct stat st;
+    snprintf(path, sizeof path, "/dev/shm/heir.%s.t.%s", world.ns, table);
+    return stat(path, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
+struct grown {
+    struct heir_table *table;
+    uint64_t count;
+};
+
+/* Grow a little; is there more than is in use by now, and less than a 14th of it? */
+static bool is_ahead(void *arg)
+{
+    struct grown *g = arg;
+    uint8_t value[1000] = {0};
+    struct heir_info info;
+    for (int i = 0; i < 20; i++, g->count++)
+        CHECK_RC(heir_put(g->table, &g->count, sizeof g->count, value, sizeof value), 0);
+    CHECK_RC(heir_info(g->table, &info), 0);
+    uint64_t there = backed("t");
+    return there > info.bytes_used + (1 << 20) && CHECK(there < info.bytes_used + info.bytes_used / 14, "%lu for %lu",
+                                                        (unsigned long)there, (unsigned long)info.bytes_used);
+}
+
+/* A large table that grows is given memory before it needs it. */
+static void memory_ahead(void)
+{
+    static const char *const none[] = {"--no-huge-pages", NULL};
+    if (!kernel_collapses()) {
+        test_skip("this kernel does not collapse shared memory");
+        return;
+    }
+    for (int with = 0; with < 2; with++) {
+        REQUIRE_EQ(keeper_start(with ? NULL : none), 0);
+        struct heir *me = test_open("me");
+        struct grown g = {0};
+        REQUIRE_RC(heir_create(me, "t", &(struct heir_table_options){.max_bytes = 256 << 20}, &g.table), 0);
+        while (g.count < 50000)
+            is_ahead(&g);
+        if (with)
+            CHECK(wait_until(is_ahead, &g, patience(PATIENCE)), "%lu bytes", (unsigned long)backed("t"));
+        else
+            CHECK(!wait_until(is_ahead, &g, 1000), "%lu bytes", (unsigned long)backed("t"));
+        CHECK_RC(heir_check(g.table, NULL, NULL, NULL), 0);
+        CHECK_RC(heir_destroy(g.table), 0);
+        test_close(me);
+        CHECK_EQ(keeper_stop(), 0);
+    }
+}
+
 static const struct test tests[] = {{"embedded: started and stopped", started_and_stopped},
                                     {"embedded: restarted around a client", restarted_around_a_client},
                                     {"embedded: logs a death", logs_a_death},
@@ -422,6 +476,7 @@ static const struct test tests[] = {{"embedded: started and stopped", started_an
                                     {"heird: logs deaths", heird_logs_deaths},
                                     {"many clients come and go", many_clients_come_and_go},
                                     {"heird: huge pages", huge_pages},
+                                    {"heird: memory ahead", memory_ahead},
                                     {NULL, NULL}};
 
 int main(int argc, char **argv)

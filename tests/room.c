@@ -3,7 +3,8 @@
  * Room, from inside: what -ENOSPC means. It is said when fewer pages are free than one put may need and nothing can
  * be taken back, and not otherwise: not in a table that was cleared, however full it had been, nor to a transaction
  * because of what others have left behind. A full table of each type is led there as tests/torture.c does it, but by
- * one thread; and taking back is stopped before every store.
+ * one thread; and taking back is stopped before every store. And memory that the keeper has backed ahead is taken as
+ * it says, and not relied on.
  */
 #include "atomics.h"
 
@@ -442,11 +443,77 @@ static void full_of_what_lives(void)
     CHECK(longest < 10, "%u transactions in a row had no room in a table that was empty", longest);
 }
 
+/* ---- Backed ahead --------------------------------------------------------------------------------------- */
+
+/* Put new objects until the limit moves, or all is full; how far it has moved. */
+static uint64_t put_until_it_grows(uint64_t *key)
+{
+    uint64_t limit = get(&view_of(&table)->limit);
+    while (get(&view_of(&table)->limit) == limit && alone(&table, key, sizeof *key, 1000) == 0)
+        ++*key;
+    return get(&view_of(&table)->limit) - limit;
+}
+
+/* What table_page.ahead names is taken many pages at a time; elsewhere, and when it names what cannot be, one page. */
+static void backed_ahead(void)
+{
+    uint64_t key = 0, limit, seen = 0;
+    table_new(16 * MIB);
+    word_t *ahead = &page_of(&table)->ahead;
+    while (get(&view_of(&table)->limit) < table.heap_first + 2 * SPACE_AHEAD_FROM)
+        REQUIRE(put_until_it_grows(&key) != 0);
+    limit = get(&view_of(&table)->limit);
+    set_really(ahead, ahead_word(limit + 100, limit + 100 + SPACE_AHEAD_STEP + 10));
+    while (limit < ahead_first(get(ahead))) {
+        CHECK(put_until_it_grows(&key) <= SPACE_AHEAD);
+        limit = get(&view_of(&table)->limit);
+    }
+    while (seen < SPACE_AHEAD_STEP && limit + SPACE_AHEAD_STEP <= ahead_end(get(ahead))) {
+        seen = put_until_it_grows(&key);
+        limit = get(&view_of(&table)->limit);
+    }
+    CHECK_EQ(seen, SPACE_AHEAD_STEP);
+    CHECK(put_until_it_grows(&key) <= SPACE_AHEAD);
+    whole(&table);
+
+    set_really(ahead, ahead_word(0, UINT32_MAX)); /* none of it is there, and most of it not in the table */
+    while ((seen = put_until_it_grows(&key)) != 0)
+        CHECK(seen == SPACE_AHEAD_STEP || get(&view_of(&table)->limit) + SPACE_AHEAD_STEP > undo_first_page(&table));
+    CHECK(get(&view_of(&table)->limit) <= undo_first_page(&table));
+    CHECK_RC(alone(&table, &key, sizeof key, 1000), -ENOSPC);
+    whole(&table);
+    store_end(&table);
+}
+
+/* A long log has come down into it, and goes. */
+static void ahead_of_a_long_log(void)
+{
+    table_new(16 * MIB);
+    uint64_t limit = get(&view_of(&table)->limit), end = table.bytes / PAGE_BYTES - 32, key = 0, marked = 0;
+    for (uint64_t page = limit; page < end; page++)
+        table.base[(page + 1) * PAGE_BYTES - 1] = 'a';
+    set_really(&page_of(&table)->ahead, ahead_word(limit, end));
+    objects_begin(&table);
+    for (; get(&ledger_of(&table)->log_floor) >= (end - 32) * PAGE_BYTES; key++)
+        REQUIRE_RC(objects_put(&table, &key, sizeof key, bytes, 0, false), 0);
+    uint64_t log = (table.bytes - get(&ledger_of(&table)->log_count) * sizeof(struct log_entry)) / PAGE_BYTES;
+    CHECK(log > get(&ledger_of(&table)->log_floor) / PAGE_BYTES && log < end);
+    objects_commit(&table);
+    CHECK_EQ(get(&ledger_of(&table)->log_floor), table.bytes - PAGE_BYTES);
+    for (uint64_t page = get(&view_of(&table)->limit); page < log; page++)
+        marked += table.base[(page + 1) * PAGE_BYTES - 1] == 'a';
+    CHECK_EQ(marked, log - get(&view_of(&table)->limit));
+    whole(&table);
+    store_end(&table);
+}
+
 static const struct test tests[] = {{"cleared is empty", cleared_is_empty},
                                     {"transaction in a cleared table", transaction_in_a_cleared_table},
                                     {"stopped while taking back", stopped_while_taking_back},
                                     {"stopped at a new chunk", stopped_at_a_new_chunk},
                                     {"full of what lives", full_of_what_lives},
+                                    {"backed ahead", backed_ahead},
+                                    {"ahead of a long log", ahead_of_a_long_log},
                                     {0}};
 
 static int of_type(enum heir_type type)

@@ -181,8 +181,7 @@ static uint64_t run_find(struct store *s, uint64_t pages)
     return 0;
 }
 
-/* Bytes of header and descriptors for a heap that ends at page `limit`. */
-static uint64_t front_bytes(const struct store *s, uint64_t limit)
+uint64_t space_front_of(const struct store *s, uint64_t limit)
 {
     return (1 + pages_for((limit - s->heap_first) * sizeof(struct page_desc))) * PAGE_BYTES;
 }
@@ -191,7 +190,7 @@ static uint64_t front_bytes(const struct store *s, uint64_t limit)
 static int grow(struct store *s, uint64_t to)
 {
     struct view *v = view_of(s);
-    uint64_t limit = peek(&v->limit), have = front_bytes(s, limit), need = front_bytes(s, to);
+    uint64_t limit = peek(&v->limit), have = space_front_of(s, limit), need = space_front_of(s, to);
     int r = 0;
 
     s->starved = true;
@@ -210,8 +209,15 @@ static int grow(struct store *s, uint64_t to)
 
 void space_back_one(struct store *s)
 {
-    if (!s->starved)
-        grow(s, peek(&view_of(s)->limit) + 1);
+    uint64_t limit = peek(&view_of(s)->limit), ahead = get(&page_of(s)->ahead), to = limit + SPACE_AHEAD_STEP;
+
+    if (s->starved)
+        return;
+    /* Those ahead are parts of huge pages, which all this takes one page fault for. But were it not so it would still
+     * be right: what is not there is given memory here. */
+    if (limit >= ahead_first(ahead) && to <= ahead_end(ahead) && grow(s, to) == 0)
+        return;
+    grow(s, limit + 1);
 }
 
 static int run_alloc(struct store *s, uint64_t pages, uint64_t *page)
@@ -466,20 +472,20 @@ int space_format(struct store *s)
 
 uint64_t space_bytes_used(const struct store *s)
 {
-    return front_bytes(s, get(&view_of(s)->limit)) + get(&ledger_of(s)->pages_used) * PAGE_BYTES + PAGE_BYTES;
+    return space_front_of(s, get(&view_of(s)->limit)) + get(&ledger_of(s)->pages_used) * PAGE_BYTES + PAGE_BYTES;
 }
 
 uint64_t space_bytes_taken(const struct store *s)
 {
     uint64_t limit = get(&view_of(s)->limit);
-    return front_bytes(s, limit) + (limit - s->heap_first) * PAGE_BYTES + (s->bytes - get(&ledger_of(s)->log_floor));
+    return space_front_of(s, limit) + (limit - s->heap_first) * PAGE_BYTES + (s->bytes - get(&ledger_of(s)->log_floor));
 }
 
 /* ---- Checking ------------------------------------------------------------------------------------------ */
 
 uint64_t space_front(const struct store *s)
 {
-    return front_bytes(s, get(&view_of(s)->limit));
+    return space_front_of(s, get(&view_of(s)->limit));
 }
 
 static bool looked_at(const struct store *s, const struct space_look *look, uint64_t page)

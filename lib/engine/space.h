@@ -37,6 +37,24 @@ static inline bool space_wants_one(const struct store *s)
 }
 APART void space_back_one(struct store *s);
 
+/* table_page.ahead: what the keeper has backed of a table that grows. */
+#define SPACE_AHEAD_STEP 128u /* pages of those at a time: with a page of descriptors at most */
+
+static inline uint64_t ahead_first(uint64_t word)
+{
+    return word >> 32;
+}
+
+static inline uint64_t ahead_end(uint64_t word)
+{
+    return word & UINT32_MAX;
+}
+
+static inline uint64_t ahead_word(uint64_t first, uint64_t end)
+{
+    return first << 32 | end;
+}
+
 /* Are so few pages free that the past, and what is pinned of it, must give way? */
 bool space_low(const struct store *s);
 
@@ -62,8 +80,9 @@ uint64_t space_block(const struct store *s, const struct space_look *look, uint6
  * its end, as it led elsewhere; -ENOMEM. */
 int space_visit(const struct store *s, const struct space_look *look, uint64_t *idle, uint64_t *lost);
 
-/* Bytes of header and page descriptors that are backed. */
+/* Bytes of header and page descriptors: that are backed; that a heap needs which ends at this page. */
 uint64_t space_front(const struct store *s);
+uint64_t space_front_of(const struct store *s, uint64_t limit);
 
 /* Memory in use, and memory taken from the system. */
 uint64_t space_bytes_used(const struct store *s);

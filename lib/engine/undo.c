@@ -130,9 +130,11 @@ void undo_trim(struct store *s)
         return;
     /* the floor first: a crash in between leaves memory that is backed and not known to be, which does no harm */
     set(&l->log_floor, to);
-    /* what is below the limit stays backed: readers may be there */
+    /* what is below the limit stays backed: readers may be there; and so does what the keeper has backed ahead */
     uint64_t heap = s->heap_first * PAGE_BYTES, limit = readable(s) > heap ? readable(s) : heap;
-    uint64_t from = limit > floor ? limit : floor;
+    uint64_t from = limit > floor ? limit : floor, ahead = (get(&page_of(s)->ahead) & UINT32_MAX) * PAGE_BYTES;
+    if (from < ahead)
+        from = ahead;
     if (from < to)
         madvise(s->base + from, to - from, MADV_REMOVE);
 }

@@ -153,7 +153,8 @@ struct table_page {
     word_t destroyed; /* 1: removed; claims and writes are refused. Written under the writer mutex */
     word_t wanted;    /* 1: the keeper waits for the writer mutex, and writers let it go first. A hint */
     word_t renewals;  /* grows with each heir_renew(). Written by the owner */
-    uint64_t reserved2[1];
+    word_t ahead; /* heap pages that the keeper has backed before their use, as parts of huge pages: the number of the
+                     first << 32 | the number after the last. Written by the keeper alone. A hint */
     /* 192 */
     struct view view;
     /* 256: the writer mutex. It stays where it is for life, and is locked through the writable view only */
@@ -167,6 +168,7 @@ struct table_page {
     struct transfer transfers[2];
     struct settings settings[2];
 };
+static_assert(offsetof(struct table_page, ahead) == 184, "format");
 static_assert(offsetof(struct table_page, owner) == 128, "format");
 static_assert(offsetof(struct table_page, view) == 192, "format");
 static_assert(offsetof(struct table_page, writer) == 256, "format");
