@@ -9,8 +9,8 @@
  * is lost. While 2 MiB are copied, who touches them waits, some hundred microseconds once; so it is done here, once for
  * each part, and not while the table grows.
  *
- * The mapping through which that is done is kept: rolling back what a dead owner had begun in a large table would spend
- * more time on page faults than on all else.
+ * The mapping through which that is done is kept, and that of a repair: rolling back what a dead owner had begun would
+ * spend more time on page faults than on all else.
  */
 #include "shm.h"
 #include "space.h"
@@ -182,19 +182,29 @@ static bool find_part(struct heir_keeper *k, struct growing *g, struct part *par
     return false;
 }
 
-/* Leave the mapping to the table, if it is still there, and has been mapped with few others. The lock is held. */
+void huge_keep(struct heir_keeper *k, struct keeper_table *t, uint8_t *whole)
+{
+    if (t->whole == NULL && k->wholes < WHOLES_MOST) {
+        t->whole = whole;
+        k->wholes++;
+    } else {
+        munmap(whole, t->max_bytes);
+    }
+}
+
+/* The table may be gone. The lock is held. */
 static void leave_part(struct heir_keeper *k, const struct part *part)
 {
     struct keeper_table *t = table_by_id(k, part->table);
 
     if (t != NULL)
         part_done(t, part);
-    if (t != NULL && part->base != NULL && k->wholes < WHOLES_MOST) {
-        t->whole = part->base;
-        k->wholes++;
-    } else if (part->base != NULL) {
+    if (part->base == NULL)
+        return;
+    if (t != NULL)
+        huge_keep(k, t, part->base);
+    else
         munmap(part->base, part->bytes);
-    }
 }
 
 /* -1: it has been renamed or destroyed meanwhile, or is another one of that name. */

@@ -71,7 +71,7 @@ static int repair(struct heir_keeper *k, struct keeper_table *t)
     else
         robust_unlock_apart(&t->page->writer.mutex);
     if (whole.base != t->whole)
-        munmap(whole.base, t->max_bytes);
+        huge_keep(k, t, whole.base); /* a worker that has died in a transaction may do so again */
     return r == 0 ? 0 : -EUCLEAN;
 }
 

@@ -121,7 +121,7 @@ struct keeper_table {
     uint64_t passed_at;             /* its last committed transaction when we last passed it on */
     uint64_t lease_state;           /* what changes when the owner is well, as of the last look */
     uint64_t lease_since_ns;        /* since when it has not changed */
-    uint8_t *whole;                 /* all of it, mapped by huge.c; NULL: it is not */
+    uint8_t *whole;                 /* all of it, mapped; NULL: it is not. See huge_keep() */
     uint64_t huge_limit;            /* the table's limit when we last looked */
     uint64_t huge_front, huge_heap; /* so far it has been made into huge pages, or cannot be; see huge.c */
     bool damaged;                   /* it could not be repaired: nobody owns it */
@@ -362,6 +362,8 @@ bool request_reply_table(struct heir_keeper *k, struct connection *c, const stru
 /* ---- huge.c */
 int huge_start(struct heir_keeper *k);
 void huge_stop(struct heir_keeper *k);
+/* Keep this mapping of all of a table for the next time that it must be repaired, or unmap it. The lock is held. */
+void huge_keep(struct heir_keeper *k, struct keeper_table *t, uint8_t *whole);
 
 /* ---- adopt.c */
 /* No such table: -ENOENT, or -EUCLEAN when there is something of that name which has been set aside. */
