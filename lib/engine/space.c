@@ -187,7 +187,7 @@ uint64_t space_front_of(const struct store *s, uint64_t limit)
 }
 
 /* Back the heap up to page `to`, and its descriptors before it. */
-static int grow(struct store *s, uint64_t to)
+static int grow(struct store *s, uint64_t to, int (*populate)(void *start, uint64_t bytes))
 {
     struct view *v = view_of(s);
     uint64_t limit = peek(&v->limit), have = space_front_of(s, limit), need = space_front_of(s, to);
@@ -197,9 +197,9 @@ static int grow(struct store *s, uint64_t to)
     if (to > undo_first_page(s))
         return -ENOSPC;
     if (need > have)
-        r = shm_populate(s->base + have, need - have);
+        r = populate(s->base + have, need - have);
     if (r == 0)
-        r = shm_populate(s->base + limit * PAGE_BYTES, (to - limit) * PAGE_BYTES);
+        r = populate(s->base + limit * PAGE_BYTES, (to - limit) * PAGE_BYTES);
     if (r < 0)
         return r;
     set(&v->limit, to);
@@ -215,9 +215,9 @@ void space_back_one(struct store *s)
         return;
     /* Those ahead are parts of huge pages, which all this takes one page fault for. But were it not so it would still
      * be right: what is not there is given memory here. */
-    if (limit >= ahead_first(ahead) && to <= ahead_end(ahead) && grow(s, to) == 0)
+    if (limit >= ahead_first(ahead) && to <= ahead_end(ahead) && grow(s, to, shm_populate_around) == 0)
         return;
-    grow(s, limit + 1);
+    grow(s, limit + 1, shm_populate);
 }
 
 static int run_alloc(struct store *s, uint64_t pages, uint64_t *page)
@@ -242,7 +242,7 @@ static int run_alloc(struct store *s, uint64_t pages, uint64_t *page)
             return -EUCLEAN;
         if (p + pages > undo_first_page(s)) /* a long log may have come down into the heap's free end */
             return -ENOSPC;
-        if (p + pages > peek(&view_of(s)->limit) && (r = grow(s, p + pages)) < 0)
+        if (p + pages > peek(&view_of(s)->limit) && (r = grow(s, p + pages, shm_populate)) < 0)
             return r;
         log_set(s, &l->frontier, p + pages);
     }

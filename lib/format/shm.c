@@ -125,15 +125,25 @@ void *shm_map(int fd, uint64_t bytes, bool writable)
     return shm_map_part(fd, 0, bytes, writable);
 }
 
-int shm_populate(void *start, uint64_t bytes)
+static int populate(void *start, uint64_t bytes, int how)
 {
-    while (madvise(start, bytes, MADV_POPULATE_WRITE) < 0) {
+    while (madvise(start, bytes, how) < 0) {
         if (errno == EFAULT || errno == ENOMEM || errno == ENOSPC)
             return -ENOSPC; /* EFAULT: touching it would have been SIGBUS */
         if (errno != EINTR && errno != EAGAIN)
             return errno == EINVAL ? -ENOSYS : -errno;
     }
     return 0;
+}
+
+int shm_populate(void *start, uint64_t bytes)
+{
+    return populate(start, bytes, MADV_POPULATE_WRITE);
+}
+
+int shm_populate_around(void *start, uint64_t bytes)
+{
+    return populate(start, bytes, MADV_POPULATE_READ);
 }
 
 bool shm_reaches(void *start, uint64_t bytes)

@@ -41,6 +41,10 @@ void *shm_map_part(int fd, uint64_t from, uint64_t bytes, bool writable);
 /* Give memory to a mapped range. -ENOSPC when there is none: never SIGBUS later. */
 int shm_populate(void *start, uint64_t bytes);
 
+/* The same for memory that others have probably touched: of that the kernel maps 16 pages at once, when it is asked as
+ * for reading; it can be written all the same, and what is not there is given here, too. */
+int shm_populate_around(void *start, uint64_t bytes);
+
 /* Is the file of a mapped range as long as the mapping? Else touching it is SIGBUS. */
 bool shm_reaches(void *start, uint64_t bytes);
 

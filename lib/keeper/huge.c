@@ -93,7 +93,12 @@ static bool next_ahead(struct keeper_table *t, struct part *part)
 
     if (limit < heap || limit > last)
         return false;
-    uint64_t more = (limit - heap) / AHEAD_SHARE, to = down(limit + (more < AHEAD_MOST ? more : AHEAD_MOST));
+    uint64_t more = (limit - heap) / AHEAD_SHARE;
+    if (more > AHEAD_MOST)
+        more = AHEAD_MOST;
+    if (end > limit + more / 2) /* rather some at once than one after another */
+        return false;
+    uint64_t to = down(limit + more);
     *part = (struct part){.from = end > limit ? up(end) : up(limit), .to = to < last ? to : down(last), .ahead = true};
     part_of(t, part);
     return part->from < part->to;
@@ -262,30 +267,28 @@ static void collapse(struct heir_keeper *k, struct part *part)
     }
 }
 
-/* One huge page of what is ahead, and the page descriptors of it before it. By fallocate(): it costs a tenth of
- * touching each page, and a fifth of collapsing a hole. KEEP_SIZE: whose file it is may have cut it off. */
-static bool back(const struct part *part, int fd, uint64_t at)
+/* The page descriptors of what is ahead, then itself. By fallocate(): it costs a tenth of touching each page.
+ * KEEP_SIZE: whose file it is may have cut it off. All of it in one call each: MADV_COLLAPSE begins with a word to
+ * every core, the writer's among them. */
+static bool back(const struct part *part, int fd)
 {
     const struct store s = {.heap_first = space_heap_first(part->bytes)};
-    uint64_t front = space_front_of(&s, at / PAGE_BYTES), end = space_front_of(&s, (at + SHM_HUGE) / PAGE_BYTES);
+    uint64_t front = space_front_of(&s, part->from / PAGE_BYTES) - PAGE_BYTES, bytes = part->to - part->from;
+    uint8_t *ahead = part->base + part->from;
 
-    return shm_populate(part->base + front - PAGE_BYTES, end - front + PAGE_BYTES) == 0 &&
-           fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)SHM_HUGE) == 0 &&
-           madvise(part->base + at, SHM_HUGE, MADV_COLLAPSE) == 0 && shm_populate(part->base + at, SHM_HUGE) == 0;
+    return shm_populate(part->base + front, space_front_of(&s, part->to / PAGE_BYTES) - front) == 0 &&
+           fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)part->from, (off_t)bytes) == 0 &&
+           madvise(ahead, bytes, MADV_COLLAPSE) == 0 && shm_populate(ahead, bytes) == 0;
 }
 
-/* As much of it as there is memory for. */
-static void back_ahead(struct heir_keeper *k, struct part *part)
+static void back_ahead(const struct heir_keeper *k, struct part *part)
 {
     int fd = open_part(k, part);
-    uint64_t at = part->from;
 
     if (part->base == NULL && fd >= 0)
         part->base = shm_map(fd, part->bytes, true);
-    while (part->base != NULL && fd >= 0 && at < part->to && !atomic_load(&k->huge_stop) && !scarce(fd) &&
-           back(part, fd, at))
-        at += SHM_HUGE;
-    part->to = at;
+    if (part->base == NULL || fd < 0 || scarce(fd) || !back(part, fd))
+        part->to = part->from;
     if (fd >= 0)
         close(fd);
 }
@@ -315,7 +318,7 @@ static void *work(void *arg)
             r = probed ? 0 : probe();
             probed = true;
             if (r == 0)
-                (part.ahead ? back_ahead : collapse)(k, &part);
+                part.ahead ? back_ahead(k, &part) : collapse(k, &part);
             pthread_mutex_lock(&k->lock);
             leave_part(k, &part);
             if (part.from == part.to) /* there is no memory, or no huge page: not before all are looked at again */
