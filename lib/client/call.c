@@ -3,9 +3,9 @@
  * Requests to the keeper.
  *
  * Any number of threads may be waiting for replies on one socket: one of them polls it, for all, and hands each reply
- * to its request by the serial number. When the keeper goes away all of them find out, one connects anew and proves
- * with the secret of the page who we are, and each sends its request again, marked so that the keeper knows that it may
- * have been carried out.
+ * to its request by the serial number. One that stands in line sleeps on the bell instead. When the keeper goes away
+ * all of them find out, one connects anew and proves with the secret of the page who we are, and each sends its request
+ * again, marked so that the keeper knows that it may have been carried out.
  */
 #include "atomics.h"
 #include "bell.h"
@@ -26,7 +26,7 @@
 #define PROBE_MS   100 /* the same, when nobody waits for one but heir_wait() */
 #define CANCEL_MS  1000
 #define RINGS_MOST 64    /* unread; some 270 find room */
-#define DOZE_MS    30000 /* without looking whether the connection is still there: whoever ends it rings, or is dead */
+#define DOZE_MS    60000 /* without looking whether the connection is still there: whoever ends it rings, or is dead */
 
 uint64_t deadline_after(int timeout_ms)
 {
@@ -162,6 +162,14 @@ static void close_lost(struct heir *c)
     c->lost_socket = -1;
 }
 
+/* Something has come for one who waits, and may not be the one who has read it. */
+static void tell_waiting(struct heir *c)
+{
+    pthread_cond_broadcast(&c->arrived);
+    if (c->dozing)
+        bell_ring_dozer(c->page);
+}
+
 /* The connection is lost, or broken with an error that every waiting request gets. */
 static void hang_up(struct heir *c, int error)
 {
@@ -188,7 +196,7 @@ static void hang_up(struct heir *c, int error)
     }
     probe_timer(c, true);
     event_push(c, HEIR_EVENT_KEEPER_DOWN);
-    pthread_cond_broadcast(&c->arrived);
+    tell_waiting(c);
 }
 
 static void close_all(int fds[WIRE_FDS])
@@ -250,6 +258,7 @@ static void receive(struct heir *c)
         found->error = reply.error;
         memcpy(found->fds, fds, sizeof fds);
         found->done = true;
+        tell_waiting(c);
     }
 }
 
@@ -295,6 +304,8 @@ static void doze(struct heir *c, const struct pending *p, uint64_t rung, uint64_
 {
     uint64_t soon = deadline_after(DOZE_MS);
 
+    if (c->dozing) /* while this thread was watching the bell another one has begun to */
+        return;
     bell_doze_begin(c->page);
     if (!c->reading)
         receive(c); /* what has come before that; else whoever polls does, and would not be woken if it were gone */

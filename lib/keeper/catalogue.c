@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Tables and clients, found by name or id; see state.h. */
 #include "atomics.h"
+#include "bell.h"
 #include "state.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -249,6 +250,7 @@ void client_forget(struct heir_keeper *k, struct keeper_client *c)
         if (get(&c->page->closing) == 0) /* if it lives on (it has noted a crash, and recovered), it must find out */
             shutdown(c->connection->fd, SHUT_RDWR);
     }
+    bell_ring_dozer(c->page); /* another of its threads may stand in line */
     munmap(c->page, CLIENT_PAGE_BYTES);
     free(c);
 }
