@@ -444,10 +444,11 @@ void *at_careful(const struct store *s, uint64_t offset, uint64_t bytes)
 {
     uint64_t end = readable(s), first = s->heap_first * PAGE_BYTES;
     uint64_t seen = end > first + PAGE_BYTES ? end - first - PAGE_BYTES : 0;
-    if (peek(&s->heap_seen) != seen) { /* threads share a reader's store: no more writing to it than needed */
+    uint64_t reach = seen != 0 ? seen + PAGE_BYTES - GLANCE_BYTES : 0;
+    if (peek(&s->heap_seen) != seen) /* threads share a reader's store: no more writing to it than needed */
         set((word_t *)&s->heap_seen, seen);
-        set((word_t *)&s->heap_reach, seen != 0 ? seen + PAGE_BYTES - GLANCE_BYTES : 0);
-    }
+    if (peek(&s->heap_reach) != reach)
+        set((word_t *)&s->heap_reach, reach);
     if (offset < first || offset % 8 != 0 || bytes > end || offset > end - bytes)
         return NULL;
     return s->base + offset;

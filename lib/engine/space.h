@@ -37,23 +37,8 @@ static inline bool space_wants_one(const struct store *s)
 }
 APART void space_back_one(struct store *s);
 
-/* table_page.ahead: what the keeper has backed of a table that grows. */
-#define SPACE_AHEAD_STEP 128u /* pages of those at a time: with a page of descriptors at most */
-
-static inline uint64_t ahead_first(uint64_t word)
-{
-    return word >> 32;
-}
-
-static inline uint64_t ahead_end(uint64_t word)
-{
-    return word & UINT32_MAX;
-}
-
-static inline uint64_t ahead_word(uint64_t first, uint64_t end)
-{
-    return first << 32 | end;
-}
+#define SPACE_AHEAD_STEP 128u /* pages of what is ahead that are taken at a time: with a page of descriptors at most   \
+                               */
 
 /* Are so few pages free that the past, and what is pinned of it, must give way? */
 bool space_low(const struct store *s);

@@ -113,6 +113,22 @@ static inline bool reaches(const struct store *s, const void *from, uint64_t byt
            at_careful(s, offset_of(s, from), bytes) != NULL;
 }
 
+/* table_page.ahead: what the keeper has backed of a table that grows. */
+static inline uint64_t ahead_first(uint64_t word)
+{
+    return word >> 32;
+}
+
+static inline uint64_t ahead_end(uint64_t word)
+{
+    return word & UINT32_MAX;
+}
+
+static inline uint64_t ahead_word(uint64_t first, uint64_t end)
+{
+    return first << 32 | end;
+}
+
 /* Living objects, as of the last commit. */
 static inline uint64_t objects_committed(const struct store *s)
 {

@@ -132,7 +132,7 @@ void undo_trim(struct store *s)
     set(&l->log_floor, to);
     /* what is below the limit stays backed: readers may be there; and so does what the keeper has backed ahead */
     uint64_t heap = s->heap_first * PAGE_BYTES, limit = readable(s) > heap ? readable(s) : heap;
-    uint64_t from = limit > floor ? limit : floor, ahead = (get(&page_of(s)->ahead) & UINT32_MAX) * PAGE_BYTES;
+    uint64_t from = limit > floor ? limit : floor, ahead = ahead_end(get(&page_of(s)->ahead)) * PAGE_BYTES;
     if (from < ahead)
         from = ahead;
     if (from < to)

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 static __thread volatile sig_atomic_t guarded __attribute__((tls_model("initial-exec")));
+static __thread volatile sig_atomic_t faults __attribute__((tls_model("initial-exec")));
 static struct sigaction before;
 
 void fault_thread(bool ours)
@@ -21,13 +22,20 @@ void fault_thread(bool ours)
     guarded = ours;
 }
 
+int fault_count(void)
+{
+    return (int)faults;
+}
+
 static void on_bus_error(int signal, siginfo_t *info, void *context)
 {
     if (guarded && info->si_code == BUS_ADRERR) {
         void *page = (void *)((uintptr_t)info->si_addr / PAGE_BYTES * PAGE_BYTES);
         if (mmap(page, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
-            MAP_FAILED)
+            MAP_FAILED) {
+            faults = faults + 1;
             return;
+        }
     }
     if ((before.sa_flags & SA_SIGINFO) != 0) {
         before.sa_sigaction(signal, info, context);

@@ -5,9 +5,9 @@
  * An operation on a large table looks at three or four places far from each other, and with 4 KiB pages finding their
  * addresses costs more than reading them; a process that maps a table anew, as every heir does, takes one page fault
  * for 2 MiB instead of 512. MADV_COLLAPSE (Linux 6.1) does it for memory that is there, whatever the system's setting
- * for transparent huge pages is, and takes no memory that is not in use already. It is a hint: where it fails nothing
- * is lost. While 2 MiB are copied, who touches them waits, some hundred microseconds once; so it is done here, once for
- * each part, and not while the table grows.
+ * for transparent huge pages is. It is a hint: where it fails nothing is lost. While 2 MiB are copied, who touches them
+ * waits, some hundred microseconds once; so it is done here, once for each part, and not while the table grows. A large
+ * table that grows is given huge pages ahead instead: its writer neither asks for memory page by page nor waits.
  *
  * The mapping through which that is done is kept, and that of a repair: rolling back what a dead owner had begun would
  * spend more time on page faults than on all else.
@@ -48,7 +48,7 @@ struct part {
 /* Tables that had grown when all were last looked at; 0: none. */
 struct growing {
     uint64_t tables[GROWING_MOST];
-    uint64_t look_ns; /* CLOCK_MONOTONIC: when all are looked at again */
+    uint64_t ahead_ns, look_ns; /* CLOCK_MONOTONIC: when these, and all tables, are looked at again */
 };
 
 static uint64_t down(uint64_t bytes)
@@ -88,7 +88,7 @@ static bool next_part(struct keeper_table *t, struct part *part)
 static bool next_ahead(struct keeper_table *t, struct part *part)
 {
     uint64_t heap = space_heap_first(t->max_bytes) * PAGE_BYTES, limit = get(&t->page->view.limit) * PAGE_BYTES;
-    uint64_t end = ahead_end(get(&t->page->ahead)) * PAGE_BYTES, last = t->max_bytes - t->max_bytes / AHEAD_SHARE;
+    uint64_t end = ahead_end(t->huge_ahead) * PAGE_BYTES, last = t->max_bytes - t->max_bytes / AHEAD_SHARE;
 
     if (limit < heap || limit > last)
         return false;
@@ -106,9 +106,10 @@ static bool next_ahead(struct keeper_table *t, struct part *part)
 static void part_done(struct keeper_table *t, const struct part *part)
 {
     if (part->ahead) {
-        uint64_t had = get(&t->page->ahead), from = part->from / PAGE_BYTES;
+        uint64_t had = t->huge_ahead, from = part->from / PAGE_BYTES;
         if (part->to > part->from) /* it may go on where the last one ended */
-            set(&t->page->ahead, ahead_word(ahead_end(had) == from ? ahead_first(had) : from, part->to / PAGE_BYTES));
+            t->huge_ahead = ahead_word(ahead_end(had) == from ? ahead_first(had) : from, part->to / PAGE_BYTES);
+        set(&t->page->ahead, t->huge_ahead);
         return;
     }
     if (part->from < up(space_heap_first(t->max_bytes) * PAGE_BYTES))
@@ -306,7 +307,7 @@ static void *work(void *arg)
     while (!atomic_load(&k->huge_stop) && r == 0) {
         uint64_t now = clock_mono_ns();
         bool look = now >= growing.look_ns;
-        if (find_ahead(k, &growing, &part) || (look && find_part(k, &growing, &part))) {
+        if ((now >= growing.ahead_ns && find_ahead(k, &growing, &part)) || (look && find_part(k, &growing, &part))) {
             pthread_mutex_unlock(&k->lock);
             r = probed ? 0 : probe();
             probed = true;
@@ -314,6 +315,8 @@ static void *work(void *arg)
                 part.ahead ? back_ahead(k, &part) : collapse(k, &part);
             pthread_mutex_lock(&k->lock);
             leave_part(k, &part);
+            if (part.ahead) /* whatever its owner writes, there is time for others */
+                growing.ahead_ns = clock_mono_ns() + AHEAD_EVERY_MS * UINT64_C(1000000);
             if (part.from == part.to) /* there is no memory, or no huge page: not before all are looked at again */
                 forget(&growing, part.table);
             continue;

@@ -54,6 +54,7 @@ static int repair(struct heir_keeper *k, struct keeper_table *t)
     struct store whole = {.bytes = t->max_bytes, .heap_first = space_heap_first(t->max_bytes), .base = t->whole};
     int fd = t->whole != NULL ? -1 : open_table(k, t, true), r = t->whole != NULL || fd >= 0 ? 0 : fd;
     uint64_t undone;
+    int faults = fault_count();
 
     if (fd >= 0) {
         if ((whole.base = shm_map(fd, t->max_bytes, true)) == NULL)
@@ -70,8 +71,10 @@ static int repair(struct heir_keeper *k, struct keeper_table *t)
         robust_repaired_apart(&t->page->writer.mutex);
     else
         robust_unlock_apart(&t->page->writer.mutex);
-    if (whole.base != t->whole)
+    if (whole.base != t->whole && r == 0 && fault_count() == faults)
         huge_keep(k, t, whole.base); /* a worker that has died in a transaction may do so again */
+    else if (whole.base != t->whole)
+        munmap(whole.base, t->max_bytes);
     return r == 0 ? 0 : -EUCLEAN;
 }
 

@@ -124,6 +124,7 @@ struct keeper_table {
     uint8_t *whole;                 /* all of it, mapped; NULL: it is not. See huge_keep() */
     uint64_t huge_limit;            /* the table's limit when we last looked */
     uint64_t huge_front, huge_heap; /* so far it has been made into huge pages, or cannot be; see huge.c */
+    uint64_t huge_ahead;            /* table_page.ahead, as this keeper has written it */
     bool damaged;                   /* it could not be repaired: nobody owns it */
     uint32_t busy_with;             /* the thread that held its writer mutex when we last tried in vain */
     struct cds_list_head line;      /* claims, first come first */
@@ -331,6 +332,7 @@ void journal_count(struct heir_keeper *k, enum counter which, uint64_t more);
 /* A page of a mapping of ours that its file no longer has is replaced by zeros, in the keeper's threads alone. */
 int fault_guard(void);
 void fault_thread(bool ours); /* the calling thread is one of them, or runs somebody else's code */
+int fault_count(void);        /* pages that have been replaced under the calling thread */
 
 /* ---- connection.c */
 struct connection {
