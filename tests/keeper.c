@@ -455,7 +455,7 @@ static void memory_ahead(void)
         while (g.count < 50000)
             is_ahead(&g);
         if (with)
-            CHECK(wait_until(is_ahead, &g, patience(PATIENCE)), "%lu bytes", (unsigned long)backed("t"));
+            CHECK(wait_until(is_ahead, &g, PATIENCE), "%lu bytes", (unsigned long)backed("t"));
         else
             CHECK(!wait_until(is_ahead, &g, 1000), "%lu bytes", (unsigned long)backed("t"));
         CHECK_RC(heir_check(g.table, NULL, NULL, NULL), 0);
