@@ -325,7 +325,7 @@ static void wait_arrival(struct heir *c, uint64_t deadline)
         pthread_cond_wait(&c->arrived, &c->lock);
         return;
     }
-    struct timespec t = {.tv_sec = (time_t)(deadline / 1000000000), .tv_nsec = (long)(deadline % 1000000000)};
+    struct timespec t = timespec_of(deadline);
     pthread_cond_timedwait(&c->arrived, &c->lock, &t);
 }
 

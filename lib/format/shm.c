@@ -203,3 +203,8 @@ uint64_t clock_mono_ns(void)
 {
     return clock_ns(CLOCK_MONOTONIC);
 }
+
+struct timespec timespec_of(uint64_t ns)
+{
+    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
+}

@@ -7,6 +7,7 @@
 
 #include "layout.h"
 #include <stdbool.h>
+#include <time.h>
 
 #define SHM_FOLDER    "/dev/shm"
 #define SHM_NAME_ROOM 160
@@ -57,5 +58,6 @@ int head_check(const struct object_head *head, uint64_t magic, uint64_t bytes, u
 
 uint64_t clock_real_ns(void);
 uint64_t clock_mono_ns(void);
+struct timespec timespec_of(uint64_t ns);
 
 #endif

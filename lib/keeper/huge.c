@@ -289,8 +289,7 @@ static void back_ahead(const struct heir_keeper *k, struct part *part)
 
 static void wait_until_ns(struct heir_keeper *k, uint64_t at)
 {
-    struct timespec until = {.tv_sec = (time_t)(at / 1000000000), .tv_nsec = (long)(at % 1000000000)};
-
+    struct timespec until = timespec_of(at);
     pthread_cond_timedwait(&k->huge_wake, &k->lock, &until);
 }
 
@@ -311,8 +310,10 @@ static void *work(void *arg)
             pthread_mutex_unlock(&k->lock);
             r = probed ? 0 : probe();
             probed = true;
-            if (r == 0)
-                part.ahead ? back_ahead(k, &part) : collapse(k, &part);
+            if (r == 0 && part.ahead)
+                back_ahead(k, &part);
+            else if (r == 0)
+                collapse(k, &part);
             pthread_mutex_lock(&k->lock);
             leave_part(k, &part);
             if (part.ahead) /* whatever its owner writes, there is time for others */

@@ -47,8 +47,7 @@ static void arm(struct heir_keeper *k)
         if (!cds_list_empty(&class->tables) && (first == 0 || class->look_ns < first))
             first = class->look_ns;
     }
-    struct itimerspec when = {
-        .it_value = {.tv_sec = (time_t)(first / 1000000000), .tv_nsec = (long)(first % 1000000000)}};
+    struct itimerspec when = {.it_value = timespec_of(first)};
     timerfd_settime(k->lease_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 

@@ -2,6 +2,7 @@
 /* The doorbell; see bell.h. */
 #include "bell.h"
 #include "atomics.h"
+#include "shm.h"
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sys/socket.h>
@@ -76,7 +77,7 @@ void bell_doze_begin(struct client_page *page)
 
 void bell_doze(const struct client_page *page, uint64_t rung, uint64_t deadline_ns)
 {
-    struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000), .tv_nsec = (long)(deadline_ns % 1000000000)};
+    struct timespec until = timespec_of(deadline_ns);
     int type;
 
     pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
