@@ -208,15 +208,26 @@ int adopt_all(struct heir_keeper *k)
     return 0;
 }
 
+/* Of a client or a table that may live on: NULL: not to be had. */
+static void *first_page(int fd, uint64_t bytes)
+{
+    void *page = bytes >= PAGE_BYTES ? shm_map(fd, PAGE_BYTES, true) : NULL;
+
+    if (page != NULL && shm_populate(page, PAGE_BYTES) < 0) {
+        munmap(page, PAGE_BYTES);
+        page = NULL;
+    }
+    return page;
+}
+
 static int purge_client(struct heir_keeper *k, const char *name, int fd, uint64_t bytes)
 {
-    struct client_page *page = bytes == CLIENT_PAGE_BYTES ? shm_map(fd, PAGE_BYTES, true) : NULL;
+    struct client_page *page = bytes == CLIENT_PAGE_BYTES ? first_page(fd, bytes) : NULL;
 
     remove_object(k, 'c', name);
     if (page == NULL)
         return 0;
-    if (shm_populate(page, PAGE_BYTES) == 0)
-        bell_ring_dozer(page); /* it may wait for a table that is no more */
+    bell_ring_dozer(page); /* it may wait for a table that is no more */
     munmap(page, PAGE_BYTES);
     return 0;
 }
@@ -224,10 +235,11 @@ static int purge_client(struct heir_keeper *k, const char *name, int fd, uint64_
 /* Its owner may live: let its writes be refused. */
 static void mark_destroyed(int fd, uint64_t bytes)
 {
-    struct table_page *page = bytes >= PAGE_BYTES ? shm_map(fd, PAGE_BYTES, true) : NULL;
+    struct table_page *page = first_page(fd, bytes);
+
     if (page == NULL)
         return;
-    if (shm_populate(page, PAGE_BYTES) == 0 && adopt_check_table(page, bytes) == 0)
+    if (adopt_check_table(page, bytes) == 0)
         set(&page->destroyed, 1);
     munmap(page, PAGE_BYTES);
 }
