@@ -27,8 +27,7 @@ static void table_new(enum heir_type type)
     REQUIRE_RC(objects_format(&table), 0);
     reader = table;
     reader.heap_reach = TABLE_BYTES - (table.heap_first + 1) * PAGE_BYTES; /* all of it is backed */
-    reader.quick_from = type == HEIR_SET ? table.heap_first * PAGE_BYTES : QUICK_NEVER;
-    reader.quick_tree_from = type == HEIR_SET ? QUICK_NEVER : table.heap_first * PAGE_BYTES;
+    read_quick_set(&reader, true);
 }
 
 static void put(const void *key, size_t key_len, const void *value, size_t value_len)

@@ -85,8 +85,7 @@ static bool read_beside(enum heir_type type, void (*what)(void), unsigned n, boo
     fill(type);
     reader = table;
     reader.heap_reach = TABLE_BYTES - (table.heap_first + 1) * PAGE_BYTES; /* all of it is backed */
-    reader.quick_from = type == HEIR_SET ? table.heap_first * PAGE_BYTES : QUICK_NEVER;
-    reader.quick_tree_from = type == HEIR_SET ? QUICK_NEVER : table.heap_first * PAGE_BYTES;
+    read_quick_set(&reader, true);
     *value = 0;
     at_load = n;
     loads = 0;

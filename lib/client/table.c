@@ -2,6 +2,7 @@
 /* Handles of tables: making them, mapping and unmapping, claiming, looking. */
 #include "lend.h"
 #include "objects.h"
+#include "read.h"
 #include "robust.h"
 #include "shm.h"
 #include "space.h"
@@ -66,10 +67,7 @@ int mapping_new(int fd, bool writable, const struct mapping *old, struct mapping
         goto failed;
     m->reader.heap_first = m->writer.heap_first = page_of(&m->reader)->heap_first;
     m->reader.seed = m->writer.seed = page_of(&m->reader)->hash_seed;
-    const uint64_t quick_from = plain(page_of(&m->reader)) ? m->reader.heap_first * PAGE_BYTES : QUICK_NEVER;
-    const uint32_t type = page_of(&m->reader)->type;
-    m->reader.quick_from = type == HEIR_SET ? quick_from : QUICK_NEVER;
-    m->reader.quick_tree_from = type == HEIR_ORDERED_SET ? quick_from : QUICK_NEVER;
+    read_quick_set(&m->reader, plain(page_of(&m->reader)));
     *mapping = m;
     return 0;
 failed:

@@ -42,6 +42,16 @@ int read_get(const struct store *s, const void *key, size_t key_len, void *value
  */
 bool read_quick(const struct store *s, uint64_t key, void *value, size_t *value_len);
 
+/* Say to a store that has just been mapped where that may look. `plain`: it may be looked for any key of 8 bytes. */
+static inline void read_quick_set(struct store *s, bool plain)
+{
+    const uint64_t from = plain ? s->heap_first * PAGE_BYTES : QUICK_NEVER;
+    const uint32_t type = page_of(s)->type;
+
+    s->quick_from = type == HEIR_SET ? from : QUICK_NEVER;
+    s->quick_tree_from = type == HEIR_ORDERED_SET ? from : QUICK_NEVER;
+}
+
 /* The same of state `snap`: one that a pin holds, or in its own thread the open transaction (s->txn). -ESTALE. */
 int read_get_at(const struct store *s, uint64_t snap, const void *key, size_t key_len, void *value, size_t *value_len);
 

@@ -37,8 +37,8 @@ static inline bool space_wants_one(const struct store *s)
 }
 APART void space_back_one(struct store *s);
 
-#define SPACE_AHEAD_STEP 128u /* pages of what is ahead that are taken at a time: with a page of descriptors at most   \
-                               */
+/* Pages of what is ahead that are taken at a time: with a page of descriptors at most. */
+#define SPACE_AHEAD_STEP 128u
 
 /* Are so few pages free that the past, and what is pinned of it, must give way? */
 bool space_low(const struct store *s);
