@@ -457,28 +457,25 @@ static uint64_t put_until_it_grows(uint64_t *key)
 /* What table_page.ahead names is taken many pages at a time; elsewhere, and when it names what cannot be, one page. */
 static void backed_ahead(void)
 {
-    uint64_t key = 0, limit, seen = 0;
-    table_new(16 * MIB);
+    uint64_t key = 0, limit, grown;
+    table_new(64 * MIB);
     word_t *ahead = &page_of(&table)->ahead;
     while (get(&view_of(&table)->limit) < table.heap_first + 2 * SPACE_AHEAD_FROM)
         REQUIRE(put_until_it_grows(&key) != 0);
     limit = get(&view_of(&table)->limit);
-    set_really(ahead, ahead_word(limit + 100, limit + 100 + SPACE_AHEAD_STEP + 10));
+    set_really(ahead, ahead_word(limit + 100, limit + 100 + 1000));
     while (limit < ahead_first(get(ahead))) {
         CHECK(put_until_it_grows(&key) <= SPACE_AHEAD);
         limit = get(&view_of(&table)->limit);
     }
-    while (seen < SPACE_AHEAD_STEP && limit + SPACE_AHEAD_STEP <= ahead_end(get(ahead))) {
-        seen = put_until_it_grows(&key);
-        limit = get(&view_of(&table)->limit);
-    }
-    CHECK_EQ(seen, SPACE_AHEAD_STEP);
+    CHECK_EQ(put_until_it_grows(&key), ahead_end(get(ahead)) - limit);
     CHECK(put_until_it_grows(&key) <= SPACE_AHEAD);
     whole(&table);
 
     set_really(ahead, ahead_word(0, UINT32_MAX)); /* none of it is there, and most of it not in the table */
-    while ((seen = put_until_it_grows(&key)) != 0)
-        CHECK(seen == SPACE_AHEAD_STEP || get(&view_of(&table)->limit) + SPACE_AHEAD_STEP > undo_first_page(&table));
+    while ((grown = put_until_it_grows(&key)) != 0)
+        CHECK(grown == SPACE_AHEAD_MOST ||
+              (grown < SPACE_AHEAD_MOST && get(&view_of(&table)->limit) + SPACE_AHEAD > undo_first_page(&table)));
     CHECK(get(&view_of(&table)->limit) <= undo_first_page(&table));
     CHECK_RC(alone(&table, &key, sizeof key, 1000), -ENOSPC);
     whole(&table);

@@ -207,17 +207,22 @@ static int grow(struct store *s, uint64_t to, int (*populate)(void *start, uint6
     return 0;
 }
 
+/* All that the keeper has backed ahead, at once: each visit to the kernel costs a writer whose caches are full of its
+ * table more than what is done there. Were nothing ahead it would still be right: what is not there is given memory. */
+static bool take_ahead(struct store *s)
+{
+    uint64_t limit = peek(&view_of(s)->limit), ahead = get(&page_of(s)->ahead), last = undo_first_page(s);
+    uint64_t to = ahead_end(ahead) < last ? ahead_end(ahead) : last;
+
+    if (to > limit + SPACE_AHEAD_MOST)
+        to = limit + SPACE_AHEAD_MOST;
+    return limit >= ahead_first(ahead) && to > limit && grow(s, to, shm_populate_around) == 0;
+}
+
 void space_back_one(struct store *s)
 {
-    uint64_t limit = peek(&view_of(s)->limit), ahead = get(&page_of(s)->ahead), to = limit + SPACE_AHEAD_STEP;
-
-    if (s->starved)
-        return;
-    /* Those ahead are parts of huge pages, which all this takes one page fault for. But were it not so it would still
-     * be right: what is not there is given memory here. */
-    if (limit >= ahead_first(ahead) && to <= ahead_end(ahead) && grow(s, to, shm_populate_around) == 0)
-        return;
-    grow(s, limit + 1, shm_populate);
+    if (!s->starved && !take_ahead(s))
+        grow(s, peek(&view_of(s)->limit) + 1, shm_populate);
 }
 
 static int run_alloc(struct store *s, uint64_t pages, uint64_t *page)

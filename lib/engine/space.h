@@ -37,8 +37,8 @@ static inline bool space_wants_one(const struct store *s)
 }
 APART void space_back_one(struct store *s);
 
-/* Pages of what is ahead that are taken at a time: with a page of descriptors at most. */
-#define SPACE_AHEAD_STEP 128u
+/* Pages of a table that grows that the keeper backs ahead, at most. */
+#define SPACE_AHEAD_MOST 4096u
 
 /* Are so few pages free that the past, and what is pinned of it, must give way? */
 bool space_low(const struct store *s);

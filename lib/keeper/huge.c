@@ -34,7 +34,7 @@
 #define GROWING_MOST   8 /* tables that are given memory ahead at a time */
 #define AHEAD_EVERY_MS 4
 #define AHEAD_SHARE    16 /* of what the table has */
-#define AHEAD_MOST     (8 * SHM_HUGE)
+#define AHEAD_MOST     (SPACE_AHEAD_MOST * PAGE_BYTES)
 
 /* A part of a table that is worth the while. */
 struct part {
@@ -84,21 +84,32 @@ static bool next_part(struct keeper_table *t, struct part *part)
     return part->from < part->to && part->to <= t->max_bytes;
 }
 
+/* Heap pages in use, as the ledger has it: what is backed ahead is taken long before it is used. */
+static uint64_t frontier(const struct keeper_table *t)
+{
+    uint64_t used = get(&t->page->ledger.frontier), limit = get(&t->page->view.limit);
+
+    return used < limit ? used : limit;
+}
+
 /* What a table that grows will need next, and is not ahead yet. The end of the table is left to its undo log. */
 static bool next_ahead(struct keeper_table *t, struct part *part)
 {
     uint64_t heap = space_heap_first(t->max_bytes) * PAGE_BYTES, limit = get(&t->page->view.limit) * PAGE_BYTES;
     uint64_t end = ahead_end(t->huge_ahead) * PAGE_BYTES, last = t->max_bytes - t->max_bytes / AHEAD_SHARE;
+    uint64_t used = frontier(t) * PAGE_BYTES;
 
-    if (limit < heap || limit > last)
+    if (used < heap || limit > last)
         return false;
-    uint64_t more = (limit - heap) / AHEAD_SHARE;
+    if (end < limit)
+        end = limit;
+    uint64_t more = (used - heap) / AHEAD_SHARE;
     if (more > AHEAD_MOST)
         more = AHEAD_MOST;
-    if (end > limit + more / 2) /* rather some at once than one after another */
+    if (end > used + more / 2) /* rather some at once than one after another */
         return false;
-    uint64_t to = down(limit + more);
-    *part = (struct part){.from = end > limit ? up(end) : up(limit), .to = to < last ? to : down(last), .ahead = true};
+    uint64_t to = down(used + more);
+    *part = (struct part){.from = up(end), .to = to < last ? to : down(last), .ahead = true};
     part_of(t, part);
     return part->from < part->to;
 }
@@ -121,18 +132,18 @@ static void part_done(struct keeper_table *t, const struct part *part)
 /* Has the table grown since we last looked? */
 static bool grows(struct growing *g, struct keeper_table *t)
 {
-    uint64_t limit = get(&t->page->view.limit), before = t->huge_limit, *room = NULL;
+    uint64_t used = frontier(t), before = t->huge_used, *room = NULL;
 
-    t->huge_limit = limit;
+    t->huge_used = used;
     for (unsigned i = 0; i < GROWING_MOST; i++) {
         if (g->tables[i] == t->id || (g->tables[i] == 0 && room == NULL))
             room = &g->tables[i];
         if (g->tables[i] == t->id)
             break;
     }
-    if (room != NULL && (limit != before || *room == t->id))
-        *room = limit != before ? t->id : 0;
-    return limit != before;
+    if (room != NULL && (used != before || *room == t->id))
+        *room = used != before ? t->id : 0;
+    return used != before;
 }
 
 /* The mapping is this thread's for now. */

@@ -122,7 +122,7 @@ struct keeper_table {
     uint64_t lease_state;           /* what changes when the owner is well, as of the last look */
     uint64_t lease_since_ns;        /* since when it has not changed */
     uint8_t *whole;                 /* all of it, mapped; NULL: it is not. See huge_keep() */
-    uint64_t huge_limit;            /* the table's limit when we last looked */
+    uint64_t huge_used;             /* heap pages in use when we last looked */
     uint64_t huge_front, huge_heap; /* so far it has been made into huge pages, or cannot be; see huge.c */
     uint64_t huge_ahead;            /* table_page.ahead, as this keeper has written it */
     bool damaged;                   /* it could not be repaired: nobody owns it */
