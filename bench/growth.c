@@ -5,12 +5,15 @@
  *
  * The same loop, with the same clock, is run over two floors, in slices that take turns with the table's: memory that
  * is there already, so that only the machine's own stalls show, and memory that is new, which the kernel gives page by
- * page. A put during which the kernel gave the core to somebody else says nothing about the table: it is counted apart.
+ * page. After each of the table's slices nothing but the clock is looked at, for as long: a third floor.
  *
- * The rarest puts are those that the machine's timer meets, and the longer puts take the more of them it meets. So
- * after each of the table's slices nothing but the clock is looked at, for as long: a third floor.
+ * A put during which the kernel ran something else on the core says nothing about the table. That is another thread, or
+ * the tick of the machine's timer: there are 250 or 1,000 of them a second, which is one in 10,000 puts of 400 or 100
+ * ns, so that p99.99 is the time of a tick or not, as the puts are slow or fast. Such puts are counted apart, and are
+ * in the last figures only.
  */
 #include "common.h"
+#include "ticks.h"
 #include "world.h"
 
 #include <errno.h>
@@ -113,12 +116,15 @@ struct growth {
     size_t slot_size;
     struct histogram histogram[SIDES], all[SIDES]; /* without and with the interrupted ones */
     struct histogram raw[SIDES];                   /* as all, of all rounds */
-    struct histogram stalls;                       /* of the clock alone */
-    struct series stall_p9999;
+    struct histogram stalls, all_stalls;           /* of the clock alone, the same two */
+    struct histogram ticked;                       /* puts into the table that met a tick, of all rounds */
+    struct series stall_p9999, all_stall_p9999;
     struct series figures[SIDES][QUANTILES], ratios[SIDES], all_p9999[SIDES];
     double max[SIDES], all_max[SIDES];
-    uint64_t interrupted[SIDES];
+    uint64_t switched[SIDES], ticks[SIDES];
     uint64_t checked;
+    struct ticks *timer;
+    long switches;
 };
 
 static int put_table(struct growth *g, uint64_t i)
@@ -146,34 +152,50 @@ static int put_one(struct growth *g, enum side_id side, uint64_t i)
     return 0;
 }
 
-/* How often the kernel has taken the core away from this thread. */
-static long interruptions(void)
+/* How often the kernel has given the core of this thread to another one. */
+static long switches(void)
 {
     struct rusage usage;
 
     return getrusage(RUSAGE_THREAD, &usage) < 0 ? 0 : usage.ru_nivcsw;
 }
 
+enum interruption { NONE, SWITCH, TICK };
+
+/* What the kernel did on this core between the two times, asked of what was slow. */
+static enum interruption interruption(struct growth *g, uint64_t from, uint64_t to)
+{
+    long before = g->switches;
+    bool tick = ticks_between(g->timer, from, to);
+
+    g->switches = switches();
+    return g->switches != before ? SWITCH : tick ? TICK : NONE;
+}
+
 /* One look at the clock a put: its end is the next one's beginning. */
 static int put_slice(struct growth *g, enum side_id side, uint64_t begin, uint64_t end)
 {
-    long seen = interruptions(), now_seen;
-    uint64_t before = now_ns(), now;
+    uint64_t before, now;
     int r = 0;
 
+    g->switches = switches();
+    before = now_ns();
     for (uint64_t i = begin; i < end && r == 0; i++, before = now) {
+        enum interruption by = NONE;
         r = put_one(g, side, i);
         now = now_ns();
-        histogram_add(&g->all[side], now - before);
-        if (now - before > SLOW_NS && (now_seen = interruptions()) != seen) {
-            seen = now_seen;
-            g->interrupted[side]++;
+        uint64_t took = now - before;
+        if (took > SLOW_NS) {
+            by = interruption(g, before, now);
+            g->switched[side] += by == SWITCH;
+            g->ticks[side] += by == TICK;
             now = now_ns();
-            continue;
         }
-        histogram_add(&g->histogram[side], now - before);
-        if (now - before > SLOW_NS)
-            now = now_ns();
+        histogram_add(&g->all[side], took);
+        if (by == NONE)
+            histogram_add(&g->histogram[side], took);
+        else if (by == TICK && side == TABLE)
+            histogram_add(&g->ticked, took);
     }
     return r < 0 ? fail("heir_put: %s", heir_strerror(r)) : 0;
 }
@@ -181,16 +203,18 @@ static int put_slice(struct growth *g, enum side_id side, uint64_t begin, uint64
 /* Do nothing for so long, and note when that took longer. */
 static void idle_slice(struct growth *g, uint64_t ns)
 {
-    uint64_t before = now_ns(), end = before + ns, now;
-    long seen = interruptions(), now_seen;
+    uint64_t before, end, now;
 
-    for (; before < end; before = now) {
+    g->switches = switches();
+    before = now_ns();
+    for (end = before + ns; before < end; before = now) {
         now = now_ns();
-        if (now - before <= SLOW_NS)
+        uint64_t took = now - before;
+        if (took <= SLOW_NS)
             continue;
-        if ((now_seen = interruptions()) == seen)
-            histogram_add(&g->stalls, now - before);
-        seen = now_seen;
+        histogram_add(&g->all_stalls, took);
+        if (interruption(g, before, now) == NONE)
+            histogram_add(&g->stalls, took);
         now = now_ns();
     }
 }
@@ -230,6 +254,7 @@ static int round_begin(struct growth *g)
     memset(g->histogram, 0, sizeof g->histogram);
     memset(g->all, 0, sizeof g->all);
     memset(&g->stalls, 0, sizeof g->stalls);
+    memset(&g->all_stalls, 0, sizeof g->all_stalls);
     for (enum side_id side = READY; side < SIDES; side++)
         if (!(g->slots[side] = slots_new(g, side == READY)))
             return -1;
@@ -238,9 +263,11 @@ static int round_begin(struct growth *g)
 
 static void round_note(struct growth *g)
 {
+    uint64_t rarest = (uint64_t)((double)g->n * (1 - quantiles[P9999].q));
     double p9999[SIDES];
 
-    series_add(&g->stall_p9999, histogram_exceeded(&g->stalls, (uint64_t)((double)g->n * (1 - quantiles[P9999].q))));
+    series_add(&g->stall_p9999, histogram_exceeded(&g->stalls, rarest));
+    series_add(&g->all_stall_p9999, histogram_exceeded(&g->all_stalls, rarest));
     for (enum side_id side = TABLE; side < SIDES; side++) {
         const struct histogram *h = &g->histogram[side];
         for (unsigned q = 0; q < QUANTILES; q++)
@@ -337,13 +364,17 @@ static void report(const struct growth *g)
             put_result(series_median(&g->figures[side][q]), "%s_%s_ns", sides[side].prefix, quantiles[q].name);
         put_result(g->max[side], "%s_max_ns", sides[side].prefix);
         put_result(100 * series_spread(&g->figures[side][P9999]), "%s_p9999_spread_percent", sides[side].prefix);
-        put_result((double)g->interrupted[side], "%s_interrupted", sides[side].prefix);
+        put_result((double)g->switched[side], "%s_interrupted_by_threads", sides[side].prefix);
+        put_result((double)g->ticks[side], "%s_interrupted_by_ticks", sides[side].prefix);
         put_result(series_median(&g->all_p9999[side]), "%s_with_interrupted_p9999_ns", sides[side].prefix);
         put_result(g->all_max[side], "%s_with_interrupted_max_ns", sides[side].prefix);
         put_raw(&g->raw[side], sides[side].prefix);
     }
     say("floor: nothing, for as long as the puts take: a stall that is exceeded as often as one put in 10,000");
     put_result(series_median(&g->stall_p9999), "floor_idle_p9999_ns");
+    put_result(series_median(&g->all_stall_p9999), "floor_idle_with_interrupted_p9999_ns");
+    say("floor: a put that meets a tick");
+    put_result(histogram_quantile(&g->ticked, 0.5), "put_with_tick_p50_ns");
     for (enum side_id side = READY; side < SIDES; side++)
         put_result(series_median(&g->ratios[side]), "put_p9999_vs_%s_ratio", sides[side].prefix);
 }
@@ -357,7 +388,8 @@ static void introduce(const struct options *o)
         (unsigned long long)o->objects, (unsigned long long)o->value_size, o->ordered ? "an ordered set" : "a set",
         (unsigned long long)o->bench.rounds);
     say("quantiles: the median of those of each round; max: of all rounds; each time includes a look at the clock");
-    say("interrupted: the kernel ran another thread on the core meanwhile; these are in the last figures only");
+    say("interrupted: the kernel ran another thread on the core meanwhile, or the tick of its timer; these are in the "
+        "figures _with_interrupted only");
     say("says nothing about: tables that are read or overwritten meanwhile");
 }
 
@@ -365,6 +397,7 @@ static int finish(struct growth *g, struct world *world)
 {
     int r = heir_close(g->client);
 
+    ticks_close(g->timer);
     free(g->value);
     if (r < 0)
         return fail("heir_close: %s", heir_strerror(r));
@@ -387,6 +420,9 @@ static int run_all(struct world *world, void *arg)
     introduce(o);
     if (g.n * (o->value_size * 4 + 300) > memory_available() / 5 * 4)
         return fail("not enough memory for the table and the floors: use fewer --objects");
+    g.timer = ticks_open();
+    if (g.timer == NULL)
+        say("ticks: this user is not told of them, so they count as the table's (run it as root)");
     if (world_keeper_start(world) < 0 || world_open(world, "growth", &g.client) < 0)
         return -1;
     for (round = 0; bench_goes_on(&o->bench, round, error); round++) {
