@@ -115,7 +115,7 @@ void child_fail(struct board *board, const char *format, ...)
 
 void rest(const struct measure *m)
 {
-    usleep(m->resident_mib ? 100000 : 5000);
+    usleep(m->resident_mib || m->beside_mib ? 100000 : 5000);
 }
 
 void occupy(unsigned mib)
@@ -326,6 +326,29 @@ static void plan_watched(struct plan *plan, struct measure m, const char *suffix
     compare(plan, keeper, mutex);
 }
 
+/* Does it matter who has the memory? After gigabytes have been written the kernel's code is in no cache any more, and
+ * whatever it does takes longer, whoever dies: so the same again, when the dead had nothing and another has as much. */
+static void plan_beside(struct plan *plan, struct measure m, const char *suffix, const struct figure *mutex,
+                        const struct figure *keeper, const struct figure *claimant)
+{
+    struct figure *mutex_beside, *standby_beside, *keeper_beside, *claimant_beside;
+
+    m.beside_mib = m.resident_mib;
+    m.resident_mib = 0;
+    mutex_beside = figure(plan, "floor: as kill_mutex, another process has the memory", "kill_mutex_beside", suffix);
+    standby_beside = figure(plan, "floor: and until the standby has written", "kill_mutex_standby_beside", suffix);
+    keeper_beside =
+        figure(plan, "libheir: as kill_keeper, another process has the memory", "kill_keeper_beside", suffix);
+    claimant_beside =
+        figure(plan, "libheir: as kill_claimant, another process has the memory", "kill_claimant_beside", suffix);
+    add(plan, m, run_death, MUTEX, mutex_beside, standby_beside);
+    add(plan, m, run_kill_keeper, 0, keeper_beside, NULL);
+    add(plan, m, run_kill_claimant, 0, claimant_beside, NULL);
+    compare(plan, mutex, mutex_beside);
+    compare(plan, keeper, keeper_beside);
+    compare(plan, claimant, claimant_beside);
+}
+
 static void plan_deaths(struct plan *plan, struct measure m, const char *suffix)
 {
     struct figure *mutex, *mutex_standby, *keeper, *claimant, *open;
@@ -346,6 +369,7 @@ static void plan_deaths(struct plan *plan, struct measure m, const char *suffix)
     if (m.resident_mib) {
         compare(plan, keeper, plan->keeper);
         compare(plan, claimant, plan->claimant);
+        plan_beside(plan, m, suffix, mutex, keeper, claimant);
     }
     if (m.resident_mib || m.loaded)
         return;
@@ -432,13 +456,38 @@ static bool wanted_section(const struct plan *plan, const struct options *o, con
     return false;
 }
 
+/* Each sample after another process has taken up memory. */
+static int run_beside(struct handoff *h, const struct measure *m)
+{
+    int r = 0;
+
+    for (unsigned i = 0; i < m->samples && r == 0; i++) {
+        board_reset(h->board);
+        pid_t pid = world_fork();
+        if (pid < 0)
+            return fail("fork: %s", strerror(errno));
+        if (pid == 0) {
+            occupy(m->beside_mib);
+            announce(&h->board->ready, 1);
+            for (;;)
+                pause();
+        }
+        r = await(h->board, &h->board->ready, 1, SLEEPING);
+        if (r == 0)
+            r = m->run(h, m, 1);
+        kill(pid, SIGKILL);
+        r = reap(pid, true) < 0 ? -1 : r;
+    }
+    return r;
+}
+
 static int run_measure(struct handoff *h, const struct measure *m)
 {
     struct load load = {.n = 0};
     int r = m->loaded ? load_start(&load) : 0;
 
     if (r == 0)
-        r = m->run(h, m, m->samples);
+        r = m->beside_mib ? run_beside(h, m) : m->run(h, m, m->samples);
     if (m->tables > h->held)
         h->held = m->tables;
     if (load_end(&load) < 0)

@@ -45,6 +45,7 @@ struct measure {
     measure_run *run; /* takes n samples; 0 or -1 */
     int kind;
     unsigned resident_mib; /* in the process that is killed */
+    unsigned beside_mib;   /* in another one, which has just taken it and lives on */
     unsigned tables;       /* that the owner has, if more than the one */
     bool watched;          /* by a process that looks all the time, instead of sleeping */
     bool loaded;           /* as many processes as there are cores do nothing but count */
