@@ -191,8 +191,8 @@ struct heir_event {
     uint64_t from, epoch; /* previous owner; the epoch that began with this event */
     uint64_t undone;      /* changes of an unfinished transaction that were rolled back */
     size_t data_len;
-    unsigned char data[HEIR_DATA_MAX]; /* the giver's, or the heir's when the owner died. A claimant gets
-                                          the data with which the keeper had inherited the table */
+    unsigned char data[HEIR_DATA_MAX]; /* so many of them: the giver's, or the heir's when the owner died. A claimant
+                                          gets the data with which the keeper had inherited the table */
     enum heir_cause cause;             /* of the last death, which a claimant learns, too */
     int code;
     uint64_t reserved[3];

@@ -19,6 +19,7 @@
 
 #define EXPLAINED_MS 1000 /* the keeper takes some microseconds, if it is not stopped in the middle */
 #define EXPLAINED_NS 50000
+#define AFTER_DATA   (sizeof(struct heir_event) - offsetof(struct heir_event, cause))
 
 /* Who sleeps, or may at any time, must know that there is an event; nobody else looks at the descriptor. With the lock
  * held: who is about to sleep has looked at the events before, and has said so before letting the lock go. */
@@ -40,7 +41,8 @@ struct heir_event *event_push(struct heir *c, enum heir_event_type type)
     if (e == NULL)
         return NULL;
     c->spare = NULL;
-    memset(&e->event, 0, sizeof e->event);
+    memset(&e->event, 0, offsetof(struct heir_event, data)); /* the data are large, and mostly none */
+    memset(&e->event.cause, 0, AFTER_DATA);
     e->event.type = type;
     cds_list_add_tail(&e->list, &c->events);
     ring_myself(c);
@@ -302,7 +304,8 @@ static bool take(struct heir *c, struct heir_event *event)
         return false;
     struct queued_event *e = cds_list_entry(c->events.next, struct queued_event, list);
     cds_list_del(&e->list);
-    *event = e->event;
+    memcpy(event, &e->event, offsetof(struct heir_event, data) + e->event.data_len);
+    memcpy(&event->cause, &e->event.cause, AFTER_DATA);
     free(c->spare);
     c->spare = e;
     if (!cds_list_empty(&c->events))
