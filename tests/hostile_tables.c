@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -267,6 +268,56 @@ static void cut_and_left_alone(void)
     }
 }
 
+/* ---- Growth that is none -------------------------------------------------------------------------------- */
+
+#define GROWING (UINT64_C(512) << 20)
+
+/* Pages: how far the memory of the table goes, and how much of it is in use. */
+static const struct growth {
+    uint64_t limit, used;
+} growths[] = {
+    {UINT64_C(1) << 52, GROWING / PAGE_BYTES - 1000}, /* in bytes that is 0, and so is the next one but for a bit */
+    {(UINT64_C(1) << 52) + GROWING / PAGE_BYTES / 2, GROWING / PAGE_BYTES - 1000},
+    {GROWING / PAGE_BYTES / 2, UINT64_C(1) << 52},
+    {UINT64_MAX, UINT64_MAX},
+};
+
+static int seem_to_grow(struct agent_self *self, void *arg)
+{
+    static struct raw me;
+    static struct raw_table table;
+    unsigned which = *(unsigned *)arg;
+    const struct growth *g = &growths[which];
+    char name[32];
+    struct stat st;
+    int r = raw_open(&me, -1, "evil");
+
+    snprintf(name, sizeof name, "growing-%u", which);
+    if (r == 0)
+        r = raw_create(&me, name, GROWING, HEIR_PROTECTED, &table);
+    if (r < 0)
+        return r;
+    set(&table.page->view.limit, g->limit);
+    for (unsigned i = 0; i < 40; i++) { /* the keeper looks four times a second whether it moves */
+        set(&table.page->ledger.frontier, g->used - i % 2);
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
+    self->answer.number = fstat(table.fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : UINT64_MAX;
+    return 0;
+}
+
+static void growth_of_nonsense(void)
+{
+    for (unsigned i = 0; i < sizeof growths / sizeof *growths; i++) {
+        REQUIRE_EQ(keeper_start(NULL), 0);
+        struct agent *attacker = agent_new(NULL);
+        CHECK_RC(agent_call(attacker, seem_to_grow, &i, sizeof i), 0);
+        CHECK(attacker->answer.number < 2 * LARGE, "%lu bytes have got memory", (unsigned long)attacker->answer.number);
+        CHECK_EQ(keeper_stop(), 0);
+        agent_kill(attacker);
+    }
+}
+
 /* ---- A mutex that is never let go ----------------------------------------------------------------------- */
 
 static int hold_for_ever(struct agent_self *self, void *arg)
@@ -322,5 +373,6 @@ const struct test hostile_tables[] = {{"table: owner word of any", owner_word_of
                                       {"table: cut off", cut_off},
                                       {"table: cut, a large one", cut_large},
                                       {"table: cut off, and left alone", cut_and_left_alone},
+                                      {"table: growth of nonsense", growth_of_nonsense},
                                       {"table: mutex held for ever", mutex_held_for_ever},
                                       {NULL, NULL}};

@@ -34,7 +34,6 @@
 #define GROWING_MOST   8 /* tables that are given memory ahead at a time */
 #define AHEAD_EVERY_MS 4
 #define AHEAD_SHARE    16 /* of what the table has */
-#define AHEAD_MOST     (SPACE_AHEAD_MOST * PAGE_BYTES)
 
 /* A part of a table that is worth the while. */
 struct part {
@@ -84,32 +83,25 @@ static bool next_part(struct keeper_table *t, struct part *part)
     return part->from < part->to && part->to <= t->max_bytes;
 }
 
-/* Heap pages in use, as the ledger has it: what is backed ahead is taken long before it is used. */
-static uint64_t frontier(const struct keeper_table *t)
-{
-    uint64_t used = get(&t->page->ledger.frontier), limit = get(&t->page->view.limit);
-
-    return used < limit ? used : limit;
-}
-
-/* What a table that grows will need next, and is not ahead yet. The end of the table is left to its undo log. */
+/* What a table that grows will need next, and is not ahead yet. The end of the table is left to its undo log. What is
+ * taken of it is in use long afterwards, so the ledger's frontier counts and not the limit. */
 static bool next_ahead(struct keeper_table *t, struct part *part)
 {
-    uint64_t heap = space_heap_first(t->max_bytes) * PAGE_BYTES, limit = get(&t->page->view.limit) * PAGE_BYTES;
-    uint64_t end = ahead_end(t->huge_ahead) * PAGE_BYTES, last = t->max_bytes - t->max_bytes / AHEAD_SHARE;
-    uint64_t used = frontier(t) * PAGE_BYTES;
+    uint64_t heap = space_heap_first(t->max_bytes), used = get(&t->page->ledger.frontier);
+    uint64_t limit = get(&t->page->view.limit), end = ahead_end(t->huge_ahead);
+    uint64_t last = t->max_bytes / PAGE_BYTES - t->max_bytes / PAGE_BYTES / AHEAD_SHARE;
 
-    if (used < heap || limit > last)
+    if (used < heap || used > limit || limit > last) /* in this order, whatever its owner has written */
         return false;
     if (end < limit)
         end = limit;
     uint64_t more = (used - heap) / AHEAD_SHARE;
-    if (more > AHEAD_MOST)
-        more = AHEAD_MOST;
+    if (more > SPACE_AHEAD_MOST)
+        more = SPACE_AHEAD_MOST;
     if (end > used + more / 2) /* rather some at once than one after another */
         return false;
-    uint64_t to = down(used + more);
-    *part = (struct part){.from = up(end), .to = to < last ? to : down(last), .ahead = true};
+    uint64_t to = used + more < last ? used + more : last;
+    *part = (struct part){.from = up(end * PAGE_BYTES), .to = down(to * PAGE_BYTES), .ahead = true};
     part_of(t, part);
     return part->from < part->to;
 }
@@ -132,7 +124,7 @@ static void part_done(struct keeper_table *t, const struct part *part)
 /* Has the table grown since we last looked? */
 static bool grows(struct growing *g, struct keeper_table *t)
 {
-    uint64_t used = frontier(t), before = t->huge_used, *room = NULL;
+    uint64_t used = get(&t->page->ledger.frontier), before = t->huge_used, *room = NULL;
 
     t->huge_used = used;
     for (unsigned i = 0; i < GROWING_MOST; i++) {
