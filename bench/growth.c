@@ -365,7 +365,8 @@ static void report(const struct growth *g)
         put_result(g->max[side], "%s_max_ns", sides[side].prefix);
         put_result(100 * series_spread(&g->figures[side][P9999]), "%s_p9999_spread_percent", sides[side].prefix);
         put_result((double)g->switched[side], "%s_interrupted_by_threads", sides[side].prefix);
-        put_result((double)g->ticks[side], "%s_interrupted_by_ticks", sides[side].prefix);
+        if (g->timer != NULL)
+            put_result((double)g->ticks[side], "%s_interrupted_by_ticks", sides[side].prefix);
         put_result(series_median(&g->all_p9999[side]), "%s_with_interrupted_p9999_ns", sides[side].prefix);
         put_result(g->all_max[side], "%s_with_interrupted_max_ns", sides[side].prefix);
         put_raw(&g->raw[side], sides[side].prefix);
@@ -373,8 +374,10 @@ static void report(const struct growth *g)
     say("floor: nothing, for as long as the puts take: a stall that is exceeded as often as one put in 10,000");
     put_result(series_median(&g->stall_p9999), "floor_idle_p9999_ns");
     put_result(series_median(&g->all_stall_p9999), "floor_idle_with_interrupted_p9999_ns");
-    say("floor: a put that meets a tick");
-    put_result(histogram_quantile(&g->ticked, 0.5), "put_with_tick_p50_ns");
+    if (g->ticked.n > 0) {
+        say("a put into the table that meets a tick");
+        put_result(histogram_quantile(&g->ticked, 0.5), "put_with_tick_p50_ns");
+    }
     for (enum side_id side = READY; side < SIDES; side++)
         put_result(series_median(&g->ratios[side]), "put_p9999_vs_%s_ratio", sides[side].prefix);
 }

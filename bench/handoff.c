@@ -118,7 +118,7 @@ void rest(const struct measure *m)
     usleep(m->resident_mib || m->beside_mib ? 100000 : 5000);
 }
 
-void occupy(unsigned mib)
+void occupy(struct board *board, unsigned mib)
 {
     size_t size = (size_t)mib << 20;
     unsigned char *p;
@@ -126,10 +126,8 @@ void occupy(unsigned mib)
     if (!mib)
         return;
     p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) {
-        fail("no %u MiB for a worker", mib);
-        _exit(1);
-    }
+    if (p == MAP_FAILED)
+        child_fail(board, "no %u MiB for a process: %s", mib, strerror(errno));
     madvise(p, size, MADV_NOHUGEPAGE);
     if (madvise(p, size, MADV_POPULATE_WRITE) == 0)
         return;
@@ -326,61 +324,65 @@ static void plan_watched(struct plan *plan, struct measure m, const char *suffix
     compare(plan, keeper, mutex);
 }
 
+struct deaths {
+    struct figure *mutex, *standby, *keeper, *claimant;
+};
+
+static struct deaths plan_kills(struct plan *plan, struct measure m, const char *suffix)
+{
+    struct deaths d;
+
+    d.mutex = figure(plan, "floor: SIGKILL until a bare robust mutex has woken its waiter", "kill_mutex", suffix);
+    d.standby =
+        figure(plan, "floor: and until the standby that the waiter wakes has written", "kill_mutex_standby", suffix);
+    d.keeper = figure(plan, "libheir: SIGKILL until the keeper owns the table, by the time noted in it", "kill_keeper",
+                      suffix);
+    d.claimant = figure(plan, "libheir: SIGKILL until the waiting claimant has written", "kill_claimant", suffix);
+    add(plan, m, run_death, MUTEX, d.mutex, d.standby);
+    add(plan, m, run_kill_keeper, 0, d.keeper, NULL);
+    add(plan, m, run_kill_claimant, 0, d.claimant, NULL);
+    return d;
+}
+
 /* Does it matter who has the memory? After gigabytes have been written the kernel's code is in no cache any more, and
  * whatever it does takes longer, whoever dies: so the same again, when the dead had nothing and another has as much. */
-static void plan_beside(struct plan *plan, struct measure m, const char *suffix, const struct figure *mutex,
-                        const struct figure *keeper, const struct figure *claimant)
+static void plan_beside(struct plan *plan, struct measure m, const char *suffix, const struct deaths *had)
 {
-    struct figure *mutex_beside, *standby_beside, *keeper_beside, *claimant_beside;
+    char name[32];
 
+    snprintf(name, sizeof name, "_beside%s", suffix);
     m.beside_mib = m.resident_mib;
     m.resident_mib = 0;
-    mutex_beside = figure(plan, "floor: as kill_mutex, another process has the memory", "kill_mutex_beside", suffix);
-    standby_beside = figure(plan, "floor: and until the standby has written", "kill_mutex_standby_beside", suffix);
-    keeper_beside =
-        figure(plan, "libheir: as kill_keeper, another process has the memory", "kill_keeper_beside", suffix);
-    claimant_beside =
-        figure(plan, "libheir: as kill_claimant, another process has the memory", "kill_claimant_beside", suffix);
-    add(plan, m, run_death, MUTEX, mutex_beside, standby_beside);
-    add(plan, m, run_kill_keeper, 0, keeper_beside, NULL);
-    add(plan, m, run_kill_claimant, 0, claimant_beside, NULL);
-    compare(plan, mutex, mutex_beside);
-    compare(plan, keeper, keeper_beside);
-    compare(plan, claimant, claimant_beside);
+    struct deaths had_not = plan_kills(plan, m, name);
+    compare(plan, had->mutex, had_not.mutex);
+    compare(plan, had->keeper, had_not.keeper);
+    compare(plan, had->claimant, had_not.claimant);
 }
 
 static void plan_deaths(struct plan *plan, struct measure m, const char *suffix)
 {
-    struct figure *mutex, *mutex_standby, *keeper, *claimant, *open;
+    struct deaths d = plan_kills(plan, m, suffix);
+    struct figure *open;
 
-    mutex = figure(plan, "floor: SIGKILL until a bare robust mutex has woken its waiter", "kill_mutex", suffix);
-    mutex_standby =
-        figure(plan, "floor: and until the standby that the waiter wakes has written", "kill_mutex_standby", suffix);
-    keeper = figure(plan, "libheir: SIGKILL until the keeper owns the table, by the time noted in it", "kill_keeper",
-                    suffix);
-    claimant = figure(plan, "libheir: SIGKILL until the waiting claimant has written", "kill_claimant", suffix);
-    add(plan, m, run_death, MUTEX, mutex, mutex_standby);
-    add(plan, m, run_kill_keeper, 0, keeper, NULL);
-    add(plan, m, run_kill_claimant, 0, claimant, NULL);
-    compare(plan, keeper, mutex);
-    compare(plan, claimant, mutex);
-    compare(plan, claimant, mutex_standby);
-    plan_rivals(plan, m, suffix, claimant);
+    compare(plan, d.keeper, d.mutex);
+    compare(plan, d.claimant, d.mutex);
+    compare(plan, d.claimant, d.standby);
+    plan_rivals(plan, m, suffix, d.claimant);
     if (m.resident_mib) {
-        compare(plan, keeper, plan->keeper);
-        compare(plan, claimant, plan->claimant);
-        plan_beside(plan, m, suffix, mutex, keeper, claimant);
+        compare(plan, d.keeper, plan->keeper);
+        compare(plan, d.claimant, plan->claimant);
+        plan_beside(plan, m, suffix, &d);
     }
     if (m.resident_mib || m.loaded)
         return;
-    plan->keeper = keeper;
-    plan->claimant = claimant;
+    plan->keeper = d.keeper;
+    plan->claimant = d.claimant;
     plan_watched(plan, m, suffix);
     m.changes = 1000;
     open = figure(plan, "libheir: as kill_keeper, with 1,000 changes of an open transaction to undo",
                   "kill_keeper_tx1000", suffix);
     add(plan, m, run_kill_keeper, 0, open, NULL);
-    compare(plan, open, keeper);
+    compare(plan, open, d.keeper);
 }
 
 static void plan_idle(struct plan *plan, struct measure m)
@@ -467,7 +469,7 @@ static int run_beside(struct handoff *h, const struct measure *m)
         if (pid < 0)
             return fail("fork: %s", strerror(errno));
         if (pid == 0) {
-            occupy(m->beside_mib);
+            occupy(h->board, m->beside_mib);
             announce(&h->board->ready, 1);
             for (;;)
                 pause();
@@ -600,6 +602,7 @@ static void introduce(const struct options *o)
         (unsigned long long)o->samples, (unsigned long long)o->bench.rounds, (unsigned long long)o->bench.seconds,
         (unsigned long long)o->pause_us);
     say("the process that is killed sleeps; NAME_64mib: it has 64 MiB of memory of its own in 4 KiB pages; "
+        "NAME_beside_64mib: it has none, another process has just taken so much; "
         "NAME_100tables: the owner has 100; NAME_loaded: each core has a process that only counts, too");
     say("quantiles that lie beyond the number of samples are their maximum");
     say("says nothing about: many clients, core dumps, other priorities than all have");

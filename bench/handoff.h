@@ -95,8 +95,8 @@ void board_reset(struct board *board);
  * the victim, it takes both cores for busy and may leave the woken watcher behind the dying process, on the same core.
  */
 void rest(const struct measure *m);
-/* Takes up memory in 4 KiB pages, as a worker with state of its own does. Ends the process when there is none. */
-void occupy(unsigned mib);
+/* Takes up memory in 4 KiB pages, as a worker with state of its own does. Where there is none: child_fail(). */
+void occupy(struct board *board, unsigned mib);
 /* For processes other than main: say what is wrong and tell the others. Does not return. */
 __attribute__((format(printf, 2, 3), noreturn)) void child_fail(struct board *board, const char *format, ...);
 /* Waits for a child that ends by itself with status 0; or by SIGKILL. -1, said, when it did otherwise. */

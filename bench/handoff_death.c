@@ -31,7 +31,7 @@ static void mutex_init(struct board *board)
 
 static void victim(struct board *board, const struct measure *m, uint32_t step)
 {
-    occupy(m->resident_mib);
+    occupy(board, m->resident_mib);
     if (m->kind == MUTEX && pthread_mutex_lock(&board->mutex) != 0)
         child_fail(board, "the mutex was not left consistent");
     atomic_store(&board->victim, getpid());

@@ -273,7 +273,7 @@ static void worker(struct handoff *h, const struct measure *m, uint32_t step)
     uint64_t written;
     int r;
 
-    occupy(step > m->samples ? 0 : m->resident_mib); /* the last one is not measured */
+    occupy(board, step > m->samples ? 0 : m->resident_mib); /* the last one is not measured */
     if (world_open(h->world, "worker", &client) < 0)
         child_fail(board, "worker");
     announce(&board->armed, step);
