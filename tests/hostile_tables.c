@@ -276,7 +276,7 @@ static void cut_and_left_alone(void)
 static const struct growth {
     uint64_t limit, used;
 } growths[] = {
-    {UINT64_C(1) << 52, GROWING / PAGE_BYTES - 1000}, /* in bytes that is 0, and so is the next one but for a bit */
+    {UINT64_C(1) << 52, GROWING / PAGE_BYTES - 1000}, /* 0 when it is turned to bytes; the next one is half of it */
     {(UINT64_C(1) << 52) + GROWING / PAGE_BYTES / 2, GROWING / PAGE_BYTES - 1000},
     {GROWING / PAGE_BYTES / 2, UINT64_C(1) << 52},
     {UINT64_MAX, UINT64_MAX},

@@ -454,7 +454,7 @@ static uint64_t put_until_it_grows(uint64_t *key)
     return get(&view_of(&table)->limit) - limit;
 }
 
-/* What table_page.ahead names is taken many pages at a time; elsewhere, and when it names what cannot be, one page. */
+/* What table_page.ahead names is taken at once, or as much of it as one may; elsewhere it is a page at a time. */
 static void backed_ahead(void)
 {
     uint64_t key = 0, limit, grown;

@@ -69,7 +69,7 @@ void connection_close(struct heir_keeper *k, struct connection *c)
     struct keeper_client *client = c->client;
 
     epoll_ctl(k->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL); /* a forked child of ours may hold a copy */
-    shutdown(c->fd, SHUT_RDWR);                         /* now, which may wait for the closer else */
+    shutdown(c->fd, SHUT_RDWR);                         /* at once: closing it may have to wait */
     user_close(c->user, c->fd);                         /* with what it may still bring */
     cds_list_del(&c->all);
     c->user->connections--;
